@@ -1,0 +1,49 @@
+package model
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Host is a machine with an agent. The dispatcher writes it when the agent's
+// session starts and ends, never at every heartbeat: liveness is the session
+// itself.
+type Host struct {
+	Name         string            `json:"name"`
+	AgentID      AgentID           `json:"agent_id"`
+	Roles        []string          `json:"roles"` // "compute", "gateway"
+	TunnelAddr   netip.Addr        `json:"tunnel_addr,omitzero"`
+	TunnelTypes  []NetworkType     `json:"tunnel_types,omitempty"`
+	Mappings     map[string]string `json:"bridge_mappings,omitempty"` // physical network -> bridge
+	Datapath     string            `json:"datapath,omitempty"`        // "system" or "netdev"
+	Firewall     string            `json:"firewall,omitempty"`        // driver for ports bound here
+	Version      string            `json:"version,omitempty"`
+	CreatedAt    time.Time         `json:"created_at"`
+	StartedAt    time.Time         `json:"started_at"`     // of the agent process
+	SeenAt       time.Time         `json:"seen_at"`        // last session start or end
+	AdminStateUp bool              `json:"admin_state_up"` // false: no new ports are bound here
+	Description  string            `json:"description,omitempty"`
+	Zone         string            `json:"availability_zone,omitempty"`
+}
+
+// Clone returns a deep copy to change.
+func (h *Host) Clone() *Host {
+	c := *h
+	c.Roles = slices.Clone(h.Roles)
+	c.TunnelTypes = slices.Clone(h.TunnelTypes)
+	if h.Mappings != nil {
+		c.Mappings = make(map[string]string, len(h.Mappings))
+		for k, v := range h.Mappings {
+			c.Mappings[k] = v
+		}
+	}
+	return &c
+}
+
+// Quota holds the limits that a project was given; a resource that is not
+// listed has the default, -1 is unlimited.
+type Quota struct {
+	ProjectID string           `json:"project_id"`
+	Limits    map[string]int64 `json:"limits"` // "port" -> 500
+}

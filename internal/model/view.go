@@ -1,0 +1,206 @@
+package model
+
+import (
+	"net/netip"
+)
+
+// HostView is everything that one host needs to know, and nothing else: the
+// ports bound to it, the networks these are on, the peers on those networks,
+// the security groups in use and the members of the groups they refer to.
+//
+// It is what a COMPLETE message carries. A DELTA carries upserts and deletes
+// of the same objects, named by ObjectKey.
+type HostView struct {
+	Host     string
+	Revision uint64 // of the store: what the view was computed from
+
+	Networks map[NetworkID]*NetworkView
+	Ports    map[PortID]*PortView
+	Peers    map[PortID]*PeerView
+	Groups   map[SecurityGroupID]*GroupView
+	Members  map[MemberKey]*MemberView
+}
+
+// NewHostView returns an empty view.
+func NewHostView(host string) *HostView {
+	return &HostView{
+		Host:     host,
+		Networks: map[NetworkID]*NetworkView{},
+		Ports:    map[PortID]*PortView{},
+		Peers:    map[PortID]*PeerView{},
+		Groups:   map[SecurityGroupID]*GroupView{},
+		Members:  map[MemberKey]*MemberView{},
+	}
+}
+
+// NetworkView is a network that has a port on the host.
+type NetworkView struct {
+	ID           NetworkID
+	Revision     int64
+	AdminStateUp bool
+	MTU          int
+	Segment      Segment // the one that this host uses
+	Subnets      []SubnetView
+	// DHCPMAC and DHCPAddrs are of the network's DHCP port, which every host
+	// answers for; zero when no subnet has DHCP.
+	DHCPMAC   MAC
+	DHCPAddrs []netip.Addr
+}
+
+// SubnetView is what the responders of a host tell guests.
+type SubnetView struct {
+	ID          SubnetID
+	CIDR        netip.Prefix
+	Gateway     netip.Addr // may be invalid: none
+	EnableDHCP  bool
+	DNS         []netip.Addr
+	Routes      []Route
+	RAMode      IPv6Mode
+	AddressMode IPv6Mode
+}
+
+// PortView is a port bound to the host.
+type PortView struct {
+	ID             PortID
+	NetworkID      NetworkID
+	Revision       int64
+	MAC            MAC
+	FixedIPs       []FixedIP
+	AdminStateUp   bool
+	DeviceOwner    string
+	DeviceID       string
+	PortSecurity   bool
+	SecurityGroups []SecurityGroupID
+	AddressPairs   []AddressPair
+	DHCPOptions    []DHCPOption
+	DNSName        string
+	Firewall       string // FirewallHybrid or FirewallNative
+}
+
+// PeerView is a port elsewhere, on a network that has a port on the host.
+type PeerView struct {
+	PortID    PortID
+	NetworkID NetworkID
+	MAC       MAC
+	Addrs     []netip.Addr
+	Tunnel    netip.Addr // of the peer's host; invalid for networks that are not tunnelled
+}
+
+// GroupView is a security group that a port of the host is in.
+type GroupView struct {
+	ID       SecurityGroupID
+	Revision int64
+	Stateful bool
+	Rules    []RuleView // in order of their id
+}
+
+// RuleView is one rule of a group in use.
+type RuleView struct {
+	ID           SecurityGroupRuleID
+	Direction    Direction
+	EtherType    EtherType
+	Protocol     int // IANA number, ProtocolAny for any
+	PortMin      int // -1: any; type for ICMP
+	PortMax      int // -1: any; code for ICMP
+	RemotePrefix netip.Prefix
+	RemoteGroup  SecurityGroupID // zero: none
+	// RemoteAddressGroup, like RemoteGroup, matches the addresses of the member
+	// set of that id. A set without members matches nothing.
+	RemoteAddressGroup AddressGroupID
+}
+
+// MemberKey names one member of a remote group: the port, for a security
+// group. Set is the group's id, whichever kind of group it is.
+type MemberKey struct {
+	Set  UUID
+	Port UUID
+}
+
+// MemberView is the addresses that one member brings into a set.
+type MemberView struct {
+	Key      MemberKey
+	Prefixes []netip.Prefix // of fixed addresses and address pairs, both families
+}
+
+// ObjectKind names the kinds of objects in a view. The numbers are on the
+// wire and in flow cookies: append only.
+type ObjectKind uint8
+
+// The kinds.
+const (
+	KindNone    ObjectKind = 0
+	KindNetwork ObjectKind = 1
+	KindPort    ObjectKind = 2
+	KindPeer    ObjectKind = 3
+	KindGroup   ObjectKind = 4
+	KindMember  ObjectKind = 5
+	KindTunnel  ObjectKind = 6
+	KindHost    ObjectKind = 7 // the pipeline's own fixed flows
+	KindLearned ObjectKind = 8
+)
+
+// ObjectKey names an object of a view. Sub is only used by members: the port.
+type ObjectKey struct {
+	Kind ObjectKind
+	ID   UUID
+	Sub  UUID
+}
+
+// ViewDelta leads from one revision of a view to the next, atomically.
+type ViewDelta struct {
+	From, To uint64
+	Networks []*NetworkView
+	Ports    []*PortView
+	Peers    []*PeerView
+	Groups   []*GroupView
+	Members  []*MemberView
+	Deletes  []ObjectKey
+}
+
+// Empty reports whether the delta changes nothing.
+func (d *ViewDelta) Empty() bool {
+	return len(d.Networks)+len(d.Ports)+len(d.Peers)+len(d.Groups)+len(d.Members)+len(d.Deletes) == 0
+}
+
+// Apply changes the view in place by a delta. It does not look at revisions:
+// the session's owner has done so.
+func (v *HostView) Apply(d *ViewDelta) {
+	for _, k := range d.Deletes {
+		switch k.Kind {
+		case KindNetwork:
+			delete(v.Networks, NetworkID{k.ID})
+		case KindPort:
+			delete(v.Ports, PortID{k.ID})
+		case KindPeer:
+			delete(v.Peers, PortID{k.ID})
+		case KindGroup:
+			delete(v.Groups, SecurityGroupID{k.ID})
+		case KindMember:
+			delete(v.Members, MemberKey{Set: k.ID, Port: k.Sub})
+		}
+	}
+	for _, n := range d.Networks {
+		v.Networks[n.ID] = n
+	}
+	for _, p := range d.Ports {
+		v.Ports[p.ID] = p
+	}
+	for _, p := range d.Peers {
+		v.Peers[p.PortID] = p
+	}
+	for _, g := range d.Groups {
+		v.Groups[g.ID] = g
+	}
+	for _, m := range d.Members {
+		v.Members[m.Key] = m
+	}
+	v.Revision = d.To
+}
+
+// Report is what an agent says of one port.
+type Report struct {
+	PortID   PortID
+	Revision int64
+	State    ReportState
+	Error    string
+}
