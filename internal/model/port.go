@@ -140,7 +140,7 @@ type PortReport struct {
 // port's, or about a revision from before the present binding, counts for nothing.
 func (p *Port) Status(r *PortReport) string {
 	switch {
-	case p.DeviceOwner == OwnerDHCP:
+	case p.IsDHCPService():
 		// Answered on every host from memory: there is no device to wait for.
 		return "ACTIVE"
 	case r == nil || p.Binding.HostID == "" || r.Host != p.Binding.HostID || r.Revision < p.Binding.Since || !p.AdminStateUp:
@@ -152,3 +152,20 @@ func (p *Port) Status(r *PortReport) string {
 	}
 	return "DOWN"
 }
+
+// DHCPDeviceID is the device id of the port that a network's DHCP service has
+// its addresses by: at most one port of a network has it, and only the rules
+// give it. Other ports with OwnerDHCP are their user's affair.
+func DHCPDeviceID(n NetworkID) string { return "dhcp-" + n.String() }
+
+// IsDHCPService reports whether the port is its network's own DHCP port.
+func (p *Port) IsDHCPService() bool {
+	return p.DeviceOwner == OwnerDHCP && p.DeviceID == DHCPDeviceID(p.NetworkID)
+}
+
+// VIF types: what became of a binding (Neutron API reference, "binding:vif_type").
+const (
+	VIFUnbound       = "unbound"        // no host was named
+	VIFBindingFailed = "binding_failed" // the host is unknown, or cannot reach the network
+	VIFOVS           = "ovs"
+)

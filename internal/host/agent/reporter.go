@@ -1,0 +1,87 @@
+package agent
+
+import (
+	"sync"
+
+	"weft/internal/model"
+)
+
+// reporter holds the state of each port until the server has been told. The
+// last word on a port wins; what could not be sent is put back unless there is a newer word.
+type reporter struct {
+	mu      sync.Mutex
+	pending map[model.PortID]model.Report
+	told    map[model.PortID]model.Report // in this session
+	wake    chan struct{}                 // one slot: pending has something
+}
+
+func newReporter() *reporter {
+	return &reporter{pending: map[model.PortID]model.Report{}, told: map[model.PortID]model.Report{}, wake: make(chan struct{}, 1)}
+}
+
+// say files the present state of all ports; what the server knows already is not said again.
+func (r *reporter) say(all map[model.PortID]model.Report) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, rep := range all {
+		if r.told[id] != rep {
+			r.pending[id] = rep
+		} else {
+			delete(r.pending, id)
+		}
+	}
+	for id := range r.told {
+		if _, ok := all[id]; !ok {
+			delete(r.told, id)
+			delete(r.pending, id)
+		}
+	}
+	r.signalLocked()
+}
+
+// forget makes the next say report every port anew: a new session has begun.
+func (r *reporter) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, rep := range r.told {
+		if _, newer := r.pending[id]; !newer {
+			r.pending[id] = rep
+		}
+	}
+	clear(r.told)
+	r.signalLocked()
+}
+
+func (r *reporter) take() []model.Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []model.Report
+	for id, rep := range r.pending {
+		out = append(out, rep)
+		r.told[id] = rep
+	}
+	clear(r.pending)
+	return out
+}
+
+func (r *reporter) putBack(reports []model.Report) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, rep := range reports {
+		delete(r.told, rep.PortID)
+		if _, newer := r.pending[rep.PortID]; !newer {
+			r.pending[rep.PortID] = rep
+		}
+	}
+	r.signalLocked()
+}
+
+func (r *reporter) signalLocked() {
+	if len(r.pending) == 0 {
+		return
+	}
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,309 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"weft/internal/model"
+	"weft/internal/server/hostview"
+	"weft/internal/server/store"
+)
+
+// loop owns the sessions and follows the store's commits.
+type loop struct {
+	s        *Server
+	cursor   *store.Snapshot // what all sessions have been told
+	sessions map[string]*session
+	waiting  []*session // joined, but the cursor is before their host's row
+	networks map[model.NetworkID]map[*session]struct{}
+	groups   map[model.SecurityGroupID]map[*session]struct{}
+	sets     map[model.UUID]map[*session]struct{}
+}
+
+func newLoop(s *Server) *loop {
+	return &loop{
+		s: s, sessions: map[string]*session{},
+		networks: map[model.NetworkID]map[*session]struct{}{},
+		groups:   map[model.SecurityGroupID]map[*session]struct{}{},
+		sets:     map[model.UUID]map[*session]struct{}{},
+	}
+}
+
+// pumped is what follows from one read of the subscription.
+type pumped struct {
+	commit *store.Commit
+	lagged bool
+}
+
+func (l *loop) run(ctx context.Context) error {
+	l.cursor = l.s.cfg.Store.Snapshot()
+	commits := make(chan pumped, 256)
+	pump := func(from *store.Snapshot) {
+		sub := l.s.cfg.Store.Subscribe(from)
+		for {
+			c, err := sub.Next(ctx)
+			p := pumped{commit: c, lagged: errors.Is(err, store.ErrLagged)}
+			if err != nil && !p.lagged {
+				return
+			}
+			select {
+			case commits <- p:
+			case <-ctx.Done():
+				return
+			}
+			if p.lagged {
+				return
+			}
+		}
+	}
+	go pump(l.cursor)
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case ses := <-l.s.joins:
+			l.join(ses)
+		case ses := <-l.s.leaves:
+			l.leave(ctx, ses)
+		case p := <-commits:
+			if p.lagged {
+				l.restart()
+				go pump(l.cursor)
+				continue
+			}
+			l.step(drain(p.commit, commits))
+		}
+	}
+}
+
+// drain takes the commits that have piled up: a burst becomes one step.
+func drain(first *store.Commit, more chan pumped) (last *store.Commit, changes []store.Change) {
+	last, changes = first, first.Changes
+	for len(changes) < 500 {
+		select {
+		case p := <-more:
+			if p.lagged {
+				// Put back for the loop; the channel has room, we just took this from it.
+				more <- p
+				return last, changes
+			}
+			last, changes = p.commit, append(changes[:len(changes):len(changes)], p.commit.Changes...)
+		default:
+			return last, changes
+		}
+	}
+	return last, changes
+}
+
+// join starts a session, or a session anew that fell behind.
+func (l *loop) join(ses *session) {
+	if old := l.sessions[ses.host]; old != nil && old != ses {
+		l.forget(old)
+		old.end(status.Error(codes.Aborted, "a newer session of this host has begun"))
+	}
+	if l.cursor.Revision() < ses.rev {
+		l.waiting = append(l.waiting, ses)
+		return
+	}
+	l.complete(ses)
+}
+
+func (l *loop) complete(ses *session) {
+	l.forget(ses)
+	l.sessions[ses.host] = ses
+	l.s.mu.Lock()
+	l.s.alive[ses.host] = ses
+	l.s.mu.Unlock()
+	l.setScope(ses, hostview.ScopeOf(l.cursor, ses.host))
+	ses.push(outbound{view: hostview.View(l.cursor, ses.host)})
+}
+
+// leave ends a session and notes when the host was last seen.
+func (l *loop) leave(ctx context.Context, ses *session) {
+	for i, w := range l.waiting {
+		if w == ses {
+			l.waiting = append(l.waiting[:i], l.waiting[i+1:]...)
+			break
+		}
+	}
+	if l.sessions[ses.host] != ses {
+		return
+	}
+	l.forget(ses)
+	now := l.s.cfg.Now().UTC().Truncate(time.Second)
+	go func() {
+		_, err := l.s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+			if old := tx.Host(ses.host); old != nil {
+				row := old.Clone()
+				row.SeenAt = now
+				tx.PutHost(row)
+			}
+			return nil
+		})
+		if err != nil && ctx.Err() == nil {
+			l.s.cfg.Log.Warn("last sight of host not written", "host", ses.host, "err", err)
+		}
+	}()
+}
+
+func (l *loop) forget(ses *session) {
+	if l.sessions[ses.host] != ses {
+		return
+	}
+	delete(l.sessions, ses.host)
+	l.s.mu.Lock()
+	delete(l.s.alive, ses.host)
+	l.s.mu.Unlock()
+	l.setScope(ses, nil)
+}
+
+// restart sends every host a whole view: the commits in between are gone.
+func (l *loop) restart() {
+	l.cursor = l.s.cfg.Store.Snapshot()
+	for _, ses := range l.sessions {
+		l.complete(ses)
+	}
+	l.release()
+}
+
+// step moves all sessions from the cursor to a later commit.
+func (l *loop) step(last *store.Commit, changes []store.Change) {
+	before, after := l.cursor, last.Snapshot
+	l.cursor = after
+	for ses, mine := range l.affected(changes) {
+		delta, scope := hostview.Delta(before, after, mine, ses.scope, ses.host)
+		if scope != ses.scope {
+			l.setScope(ses, scope)
+		}
+		if !delta.Empty() {
+			ses.push(outbound{delta: delta})
+		}
+	}
+	l.release()
+}
+
+// release starts the sessions whose host's row the cursor has reached.
+func (l *loop) release() {
+	waiting := l.waiting
+	l.waiting = nil
+	for _, ses := range waiting {
+		l.join(ses)
+	}
+}
+
+// affected sorts changes by the sessions that they may concern.
+func (l *loop) affected(changes []store.Change) map[*session][]store.Change {
+	out := map[*session][]store.Change{}
+	for _, c := range changes {
+		note := func(ses *session) {
+			if ses == nil {
+				return
+			}
+			if n := len(out[ses]); n > 0 && out[ses][n-1] == c {
+				return
+			}
+			out[ses] = append(out[ses], c)
+		}
+		noteAll := func(set map[*session]struct{}) {
+			for ses := range set {
+				note(ses)
+			}
+		}
+		for i, v := range []any{c.Before, c.After} {
+			switch v := v.(type) {
+			case *model.Port:
+				note(l.sessions[v.Binding.HostID])
+				noteAll(l.networks[v.NetworkID])
+				for _, g := range v.SecurityGroups {
+					noteAll(l.sets[g.UUID])
+				}
+			case *model.Network:
+				noteAll(l.networks[v.ID])
+			case *model.Subnet:
+				noteAll(l.networks[v.NetworkID])
+			case *model.SecurityGroup:
+				noteAll(l.groups[v.ID])
+			case *model.SecurityGroupRule:
+				noteAll(l.groups[v.GroupID])
+			case *model.Host:
+				if i == 1 {
+					l.hostChanged(c, v, note)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// hostChanged tells the host itself when what it can reach has changed, and everybody when its
+// tunnels end elsewhere. Being seen is nobody's business.
+func (l *loop) hostChanged(c store.Change, h *model.Host, note func(*session)) {
+	old, _ := c.Before.(*model.Host)
+	if old != nil && old.TunnelAddr == h.TunnelAddr && sameMap(old.Mappings, h.Mappings) {
+		return
+	}
+	note(l.sessions[h.Name])
+	if old == nil || old.TunnelAddr != h.TunnelAddr {
+		for _, ses := range l.sessions {
+			note(ses)
+		}
+	}
+}
+
+func sameMap(a, b map[string]string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for k, v := range a {
+		if b[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// setScope moves a session's entries in the index of interest.
+func (l *loop) setScope(ses *session, scope *hostview.Scope) {
+	if old := ses.scope; old != nil {
+		for k := range old.Networks {
+			unlist(l.networks, k, ses)
+		}
+		for k := range old.Groups {
+			unlist(l.groups, k, ses)
+		}
+		for k := range old.Sets {
+			unlist(l.sets, k, ses)
+		}
+	}
+	ses.scope = scope
+	if scope == nil {
+		return
+	}
+	for k := range scope.Networks {
+		list(l.networks, k, ses)
+	}
+	for k := range scope.Groups {
+		list(l.groups, k, ses)
+	}
+	for k := range scope.Sets {
+		list(l.sets, k, ses)
+	}
+}
+
+func list[K comparable](index map[K]map[*session]struct{}, k K, ses *session) {
+	if index[k] == nil {
+		index[k] = map[*session]struct{}{}
+	}
+	index[k][ses] = struct{}{}
+}
+
+func unlist[K comparable](index map[K]map[*session]struct{}, k K, ses *session) {
+	delete(index[k], ses)
+	if len(index[k]) == 0 {
+		delete(index, k)
+	}
+}

@@ -1,0 +1,260 @@
+package hostview
+
+import (
+	"reflect"
+
+	"weft/internal/model"
+	"weft/internal/server/store"
+)
+
+// builder makes the objects of one host's view at one snapshot.
+type builder struct {
+	snap  *store.Snapshot
+	host  string
+	scope *Scope
+}
+
+func (b builder) port(id model.PortID) *model.PortView {
+	if p := b.snap.Port(id); local(p, b.host) {
+		return portView(p)
+	}
+	return nil
+}
+
+func (b builder) network(id model.NetworkID) *model.NetworkView {
+	if _, ok := b.scope.Networks[id]; !ok {
+		return nil
+	}
+	return networkView(b.snap, id, b.host)
+}
+
+func (b builder) peer(id model.PortID) *model.PeerView {
+	p := b.snap.Port(id)
+	if p == nil {
+		return nil
+	}
+	if _, ok := b.scope.Networks[p.NetworkID]; !ok {
+		return nil
+	}
+	return peerView(b.snap, id, b.host)
+}
+
+func (b builder) group(id model.SecurityGroupID) *model.GroupView {
+	if _, ok := b.scope.Groups[id]; !ok {
+		return nil
+	}
+	return groupView(b.snap, id)
+}
+
+func (b builder) member(key model.MemberKey) *model.MemberView {
+	if _, ok := b.scope.Sets[key.Set]; !ok {
+		return nil
+	}
+	return memberView(b.snap, key)
+}
+
+// Delta computes what leads a host from its view at before to that at after. Changes are
+// all that were committed in between, in order; scope is the host's at before.
+// It returns the scope at after, which is the same value when nothing of it moved.
+//
+// The cost is that of the changes, not of the view, but for a network, group or set that
+// enters or leaves the scope: that one is read whole.
+func Delta(before, after *store.Snapshot, changes []store.Change, scope *Scope, host string) (*model.ViewDelta, *Scope) {
+	next := scope
+	if movesScope(before, after, changes, scope, host) {
+		next = ScopeOf(after, host)
+	}
+	d := &differ{
+		delta: &model.ViewDelta{From: before.Revision(), To: after.Revision()},
+		old:   builder{before, host, scope}, new: builder{after, host, next},
+		seen: map[model.ObjectKey]struct{}{},
+	}
+	for _, c := range changes {
+		d.change(c)
+	}
+	if next != scope {
+		d.scopes()
+	}
+	return d.delta, next
+}
+
+// movesScope reports whether the changes touch what the scope is computed from.
+func movesScope(before, after *store.Snapshot, changes []store.Change, scope *Scope, host string) bool {
+	for _, c := range changes {
+		switch v := either(c).(type) {
+		case *model.Port:
+			b, _ := c.Before.(*model.Port)
+			a, _ := c.After.(*model.Port)
+			if local(b, host) || local(a, host) {
+				return true
+			}
+		case *model.SecurityGroupRule:
+			if _, ok := scope.Groups[v.GroupID]; ok && !v.RemoteGroup.IsZero() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// either returns the object of a change: as it is now, or as it was.
+func either(c store.Change) any {
+	if c.After != nil {
+		return c.After
+	}
+	return c.Before
+}
+
+// differ compares single objects before and after, each once.
+type differ struct {
+	delta    *model.ViewDelta
+	old, new builder
+	seen     map[model.ObjectKey]struct{}
+}
+
+// change looks at all objects of the view that a row takes part in.
+func (d *differ) change(c store.Change) {
+	switch v := either(c).(type) {
+	case *model.Port:
+		b, _ := c.Before.(*model.Port)
+		a, _ := c.After.(*model.Port)
+		d.port(v.ID)
+		d.peer(v.ID)
+		for _, p := range []*model.Port{b, a} {
+			if p == nil {
+				continue
+			}
+			for _, g := range p.SecurityGroups {
+				d.member(model.MemberKey{Set: g.UUID, Port: p.ID.UUID})
+			}
+			if p.IsDHCPService() {
+				d.network(p.NetworkID)
+			}
+		}
+	case *model.Network:
+		d.network(v.ID)
+		b, _ := c.Before.(*model.Network)
+		a, _ := c.After.(*model.Network)
+		if a == nil || b == nil || !reflect.DeepEqual(a.Segments, b.Segments) {
+			d.networkPeers(v.ID)
+		}
+	case *model.Subnet:
+		d.network(v.NetworkID)
+	case *model.SecurityGroup:
+		d.group(v.ID)
+	case *model.SecurityGroupRule:
+		d.group(v.GroupID)
+	case *model.Host:
+		d.hostMoved(c, v.Name)
+	}
+}
+
+// hostMoved looks at the peers on a host whose tunnel address changed, and
+// at all networks when it is the view's own host.
+func (d *differ) hostMoved(c store.Change, name string) {
+	b, _ := c.Before.(*model.Host)
+	a, _ := c.After.(*model.Host)
+	if name == d.new.host {
+		for id := range d.new.scope.Networks {
+			d.network(id)
+			d.networkPeers(id)
+		}
+		return
+	}
+	if a != nil && b != nil && a.TunnelAddr == b.TunnelAddr {
+		return
+	}
+	for _, s := range []*store.Snapshot{d.old.snap, d.new.snap} {
+		for p := range s.PortsByHost(name) {
+			d.peer(p.ID)
+		}
+	}
+}
+
+// scopes looks at all objects of what entered or left the scope.
+func (d *differ) scopes() {
+	eachMoved(d.old.scope.Networks, d.new.scope.Networks, func(id model.NetworkID) {
+		d.network(id)
+		d.networkPeers(id)
+	})
+	eachMoved(d.old.scope.Groups, d.new.scope.Groups, d.group)
+	eachMoved(d.old.scope.Sets, d.new.scope.Sets, func(set model.UUID) {
+		for _, s := range []*store.Snapshot{d.old.snap, d.new.snap} {
+			for p := range s.PortsBySecurityGroup(model.SecurityGroupID{UUID: set}) {
+				d.member(model.MemberKey{Set: set, Port: p.ID.UUID})
+			}
+		}
+	})
+}
+
+func (d *differ) networkPeers(id model.NetworkID) {
+	for _, s := range []*store.Snapshot{d.old.snap, d.new.snap} {
+		for p := range s.PortsByNetwork(id) {
+			d.peer(p.ID)
+		}
+	}
+}
+
+// eachMoved calls f for the keys that only one of the maps has.
+func eachMoved[K comparable](old, new map[K]struct{}, f func(K)) {
+	for k := range old {
+		if _, ok := new[k]; !ok {
+			f(k)
+		}
+	}
+	for k := range new {
+		if _, ok := old[k]; !ok {
+			f(k)
+		}
+	}
+}
+
+// first reports whether an object is looked at for the first time.
+func (d *differ) first(k model.ObjectKey) bool {
+	if _, ok := d.seen[k]; ok {
+		return false
+	}
+	d.seen[k] = struct{}{}
+	return true
+}
+
+// settle files one object: unchanged, upserted or deleted.
+func settle[T any](d *differ, key model.ObjectKey, old, new *T, upserts *[]*T) {
+	switch {
+	case new == nil && old == nil:
+	case new == nil:
+		d.delta.Deletes = append(d.delta.Deletes, key)
+	case old == nil || !reflect.DeepEqual(old, new):
+		*upserts = append(*upserts, new)
+	}
+}
+
+func (d *differ) port(id model.PortID) {
+	if k := (model.ObjectKey{Kind: model.KindPort, ID: id.UUID}); d.first(k) {
+		settle(d, k, d.old.port(id), d.new.port(id), &d.delta.Ports)
+	}
+}
+
+func (d *differ) network(id model.NetworkID) {
+	if k := (model.ObjectKey{Kind: model.KindNetwork, ID: id.UUID}); d.first(k) {
+		settle(d, k, d.old.network(id), d.new.network(id), &d.delta.Networks)
+	}
+}
+
+func (d *differ) peer(id model.PortID) {
+	if k := (model.ObjectKey{Kind: model.KindPeer, ID: id.UUID}); d.first(k) {
+		settle(d, k, d.old.peer(id), d.new.peer(id), &d.delta.Peers)
+	}
+}
+
+func (d *differ) group(id model.SecurityGroupID) {
+	if k := (model.ObjectKey{Kind: model.KindGroup, ID: id.UUID}); d.first(k) {
+		settle(d, k, d.old.group(id), d.new.group(id), &d.delta.Groups)
+	}
+}
+
+func (d *differ) member(key model.MemberKey) {
+	if k := (model.ObjectKey{Kind: model.KindMember, ID: key.Set, Sub: key.Port}); d.first(k) {
+		settle(d, k, d.old.member(key), d.new.member(key), &d.delta.Members)
+	}
+}

@@ -1,0 +1,234 @@
+package hostview_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"weft/internal/model"
+	"weft/internal/server/hostview"
+	"weft/internal/server/store"
+	"weft/internal/testkit/storetest"
+)
+
+func id(kind byte, n int) (u model.UUID) {
+	u[0], u[15] = kind, byte(n+1)
+	u[14] = byte((n + 1) >> 8)
+	return u
+}
+
+func netID(n int) model.NetworkID         { return model.NetworkID{UUID: id(1, n)} }
+func subID(n int) model.SubnetID          { return model.SubnetID{UUID: id(2, n)} }
+func portID(n int) model.PortID           { return model.PortID{UUID: id(3, n)} }
+func groupID(n int) model.SecurityGroupID { return model.SecurityGroupID{UUID: id(4, n)} }
+func ruleID(n int) model.SecurityGroupRuleID {
+	return model.SecurityGroupRuleID{UUID: id(5, n)}
+}
+
+func host(n int, last byte) *model.Host {
+	return &model.Host{Name: fmt.Sprintf("compute%d", n), TunnelAddr: netip.AddrFrom4([4]byte{10, 0, 1, last}), Mappings: map[string]string{"physnet1": "br-ex"}}
+}
+
+func network(n int, segment model.Segment) *model.Network {
+	return &model.Network{ID: netID(n), AdminStateUp: true, MTU: 1458, Segments: []model.Segment{segment}}
+}
+
+func port(n, net int, hostName string, groups ...int) *model.Port {
+	p := &model.Port{
+		ID: portID(n), NetworkID: netID(net), AdminStateUp: true, PortSecurity: true, MAC: model.MAC{0xfa, 0x16, 0x3e, 0, byte(n >> 8), byte(n)},
+		FixedIPs: []model.FixedIP{{SubnetID: subID(net), Addr: netip.AddrFrom4([4]byte{10, byte(net), byte(n >> 8), byte(n + 2)})}},
+	}
+	if hostName != "" {
+		p.Binding = model.Binding{HostID: hostName, VIFType: "ovs", Firewall: model.FirewallHybrid}
+	}
+	for _, g := range groups {
+		p.SecurityGroups = append(p.SecurityGroups, groupID(g))
+	}
+	return p
+}
+
+func update(t interface{ Fatal(...any) }, s *store.Store, fn func(tx *store.Tx)) {
+	if _, err := s.Update(context.Background(), func(tx *store.Tx) error { fn(tx); return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestView_holdsOnlyWhatConcernsTheHost(t *testing.T) {
+	s := storetest.Open(t)
+	gre := model.Segment{Type: model.TypeGRE, Tag: 7}
+	update(t, s, func(tx *store.Tx) {
+		tx.PutHost(host(1, 31))
+		tx.PutHost(host(2, 32))
+		tx.PutNetwork(network(0, gre))
+		tx.PutNetwork(network(1, model.Segment{Type: model.TypeGRE, Tag: 8}))
+		tx.PutSecurityGroup(&model.SecurityGroup{ID: groupID(0)})
+		tx.PutSecurityGroup(&model.SecurityGroup{ID: groupID(1)})
+		tx.PutSecurityGroupRule(&model.SecurityGroupRule{ID: ruleID(0), GroupID: groupID(0), Direction: model.Ingress, EtherType: model.IPv4, IPProtocol: -1, RemoteGroup: groupID(1)})
+		tx.PutPort(port(0, 0, "compute1", 0))
+		tx.PutPort(port(1, 0, "compute2", 1))
+		tx.PutPort(port(2, 1, "compute2", 1)) // another network, but in the remote group
+		tx.PutPort(port(3, 1, "compute2"))    // another network and no group
+	})
+	v := hostview.View(s.Snapshot(), "compute1")
+	if len(v.Ports) != 1 || v.Ports[portID(0)] == nil {
+		t.Errorf("ports: %v", v.Ports)
+	}
+	if len(v.Networks) != 1 || v.Networks[netID(0)] == nil {
+		t.Errorf("networks: %v", v.Networks)
+	}
+	if len(v.Peers) != 1 || v.Peers[portID(1)] == nil || v.Peers[portID(1)].Tunnel.String() != "10.0.1.32" {
+		t.Errorf("peers: %v", v.Peers)
+	}
+	if len(v.Groups) != 1 || v.Groups[groupID(0)] == nil {
+		t.Errorf("groups: %v", v.Groups)
+	}
+	if len(v.Members) != 2 {
+		t.Errorf("members: %v", v.Members)
+	}
+	if empty := hostview.View(s.Snapshot(), "compute9"); len(empty.Networks)+len(empty.Ports)+len(empty.Peers)+len(empty.Groups)+len(empty.Members) != 0 {
+		t.Errorf("a host without ports was sent %+v", empty)
+	}
+}
+
+// mutate makes one random change.
+func mutate(t *rapid.T, tx *store.Tx) {
+	pick := func(label string, n int) int { return rapid.IntRange(0, n-1).Draw(t, label) }
+	hosts := []string{"compute0", "compute1", "compute2", ""}
+	segments := []model.Segment{{Type: model.TypeGRE}, {Type: model.TypeVXLAN}, {Type: model.TypeVLAN, Physical: "physnet1"}, {Type: model.TypeFlat, Physical: "nowhere"}}
+	switch pick("op", 12) {
+	case 0, 1, 2, 3:
+		p := port(pick("port", 12), pick("net", 3), hosts[pick("host", 4)], pick("group", 3))
+		p.AdminStateUp = pick("up", 4) > 0
+		p.PortSecurity = pick("ps", 4) > 0
+		if pick("pair", 3) == 0 {
+			p.AddressPairs = []model.AddressPair{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), MAC: p.MAC}}
+		}
+		if old := tx.Port(p.ID); old != nil {
+			p.NetworkID, p.FixedIPs = old.NetworkID, old.FixedIPs
+		}
+		tx.PutPort(p)
+	case 4:
+		tx.DeletePort(portID(pick("port", 12)))
+	case 5:
+		n := network(pick("net", 3), segments[pick("segment", 4)])
+		n.Segments[0].Tag = uint32(n.ID.UUID[15])
+		n.MTU = 1400 + pick("mtu", 2)
+		tx.PutNetwork(n)
+	case 6:
+		n := pick("net", 3)
+		tx.PutSubnet(&model.Subnet{ID: subID(n), NetworkID: netID(n), CIDR: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(n), 0, 0}), 16), EnableDHCP: pick("dhcp", 2) == 0})
+	case 7:
+		n := pick("net", 3)
+		p := port(100+n, n, "")
+		p.DeviceOwner, p.DeviceID = model.OwnerDHCP, model.DHCPDeviceID(netID(n))
+		tx.PutPort(p)
+	case 8:
+		g := pick("group", 3)
+		tx.PutSecurityGroup(&model.SecurityGroup{ID: groupID(g), Stateful: pick("stateful", 2) == 0})
+	case 9:
+		r := &model.SecurityGroupRule{ID: ruleID(pick("rule", 5)), GroupID: groupID(pick("group", 3)), Direction: model.Ingress, EtherType: model.IPv4, IPProtocol: 6}
+		if pick("remote", 2) == 0 {
+			r.RemoteGroup = groupID(pick("rg", 3))
+		}
+		if old := tx.SecurityGroupRule(r.ID); old != nil {
+			r.GroupID = old.GroupID
+		}
+		tx.PutSecurityGroupRule(r)
+	case 10:
+		tx.DeleteSecurityGroupRule(ruleID(pick("rule", 5)))
+	case 11:
+		h := host(pick("host", 3), byte(31+pick("addr", 40)))
+		if pick("map", 2) == 0 {
+			h.Mappings = nil
+		}
+		tx.PutHost(h)
+	}
+}
+
+// TestDelta_followingDeltasEqualsStartingFromScratch is the convergence invariant: whatever
+// changes, in batches of whatever size, the view that a host has built from deltas is the view of the
+// latest snapshot.
+func TestDelta_followingDeltasEqualsStartingFromScratch(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		s := storetest.Open(t)
+		names := []string{"compute0", "compute1", "compute2"}
+		cursor := s.Snapshot()
+		views, scopes := map[string]*model.HostView{}, map[string]*hostview.Scope{}
+		for _, h := range names {
+			views[h], scopes[h] = hostview.View(cursor, h), hostview.ScopeOf(cursor, h)
+		}
+		sub := s.Subscribe(cursor)
+		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
+			var changes []store.Change
+			var last *store.Commit
+			for range rapid.IntRange(1, 5).Draw(rt, "commits") {
+				before := s.Snapshot().Revision()
+				update(rt, s, func(tx *store.Tx) {
+					for range rapid.IntRange(1, 3).Draw(rt, "writes") {
+						mutate(rt, tx)
+					}
+				})
+				if s.Snapshot().Revision() == before {
+					continue // nothing was written
+				}
+				c, err := sub.Next(context.Background())
+				if err != nil {
+					rt.Fatal(err)
+				}
+				changes, last = append(changes, c.Changes...), c
+			}
+			if last == nil {
+				continue
+			}
+			for _, h := range names {
+				delta, scope := hostview.Delta(cursor, last.Snapshot, changes, scopes[h], h)
+				views[h].Apply(delta)
+				scopes[h] = scope
+				want := hostview.View(last.Snapshot, h)
+				if !reflect.DeepEqual(views[h], want) {
+					rt.Fatalf("host %s: by deltas %+v, from scratch %+v", h, views[h], want)
+				}
+				if !reflect.DeepEqual(scope, hostview.ScopeOf(last.Snapshot, h)) {
+					rt.Fatalf("host %s: scope has drifted", h)
+				}
+			}
+			cursor = last.Snapshot
+		}
+	})
+}
+
+// TestDelta_oneMemberIsOneObject holds up that a member of a remote group costs the same
+// whatever the size of the group.
+func TestDelta_oneMemberIsOneObject(t *testing.T) {
+	s := storetest.Open(t)
+	update(t, s, func(tx *store.Tx) {
+		tx.PutHost(host(1, 31))
+		tx.PutNetwork(network(0, model.Segment{Type: model.TypeGRE, Tag: 7}))
+		tx.PutNetwork(network(1, model.Segment{Type: model.TypeGRE, Tag: 8}))
+		tx.PutSecurityGroup(&model.SecurityGroup{ID: groupID(0)})
+		tx.PutSecurityGroupRule(&model.SecurityGroupRule{ID: ruleID(0), GroupID: groupID(0), Direction: model.Ingress, EtherType: model.IPv4, IPProtocol: -1, RemoteGroup: groupID(0)})
+		tx.PutPort(port(0, 0, "compute1", 0))
+		for n := 1; n < 1000; n++ {
+			tx.PutPort(port(n, 1, "", 0))
+		}
+	})
+	before := s.Snapshot()
+	scope := hostview.ScopeOf(before, "compute1")
+	sub := s.Subscribe(before)
+	update(t, s, func(tx *store.Tx) { tx.PutPort(port(1000, 1, "", 0)) })
+	c, err := sub.Next(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	delta, next := hostview.Delta(before, c.Snapshot, c.Changes, scope, "compute1")
+	if next != scope {
+		t.Error("the scope was computed anew")
+	}
+	if n := len(delta.Networks) + len(delta.Ports) + len(delta.Peers) + len(delta.Groups) + len(delta.Deletes); n != 0 || len(delta.Members) != 1 {
+		t.Errorf("delta of %d members and %d other objects", len(delta.Members), n)
+	}
+}
