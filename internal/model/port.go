@@ -158,7 +158,8 @@ func (p *Port) Status(r *PortReport) string {
 // give it. Other ports with OwnerDHCP are their user's affair.
 func DHCPDeviceID(n NetworkID) string { return "dhcp-" + n.String() }
 
-// IsDHCPService reports whether the port is its network's own DHCP port.
+// IsDHCPService reports whether the port is its network's own DHCP port, which
+// only the rules make. Other ports with OwnerDHCP are their user's affair.
 func (p *Port) IsDHCPService() bool {
 	return p.DeviceOwner == OwnerDHCP && p.DeviceID == DHCPDeviceID(p.NetworkID)
 }

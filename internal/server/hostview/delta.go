@@ -61,7 +61,7 @@ func (b builder) member(key model.MemberKey) *model.MemberView {
 // enters or leaves the scope: that one is read whole.
 func Delta(before, after *store.Snapshot, changes []store.Change, scope *Scope, host string) (*model.ViewDelta, *Scope) {
 	next := scope
-	if movesScope(before, after, changes, scope, host) {
+	if movesScope(changes, scope, host) {
 		next = ScopeOf(after, host)
 	}
 	d := &differ{
@@ -79,18 +79,18 @@ func Delta(before, after *store.Snapshot, changes []store.Change, scope *Scope, 
 }
 
 // movesScope reports whether the changes touch what the scope is computed from.
-func movesScope(before, after *store.Snapshot, changes []store.Change, scope *Scope, host string) bool {
+func movesScope(changes []store.Change, scope *Scope, host string) bool {
 	for _, c := range changes {
-		switch v := either(c).(type) {
-		case *model.Port:
-			b, _ := c.Before.(*model.Port)
-			a, _ := c.After.(*model.Port)
-			if local(b, host) || local(a, host) {
-				return true
-			}
-		case *model.SecurityGroupRule:
-			if _, ok := scope.Groups[v.GroupID]; ok && !v.RemoteGroup.IsZero() {
-				return true
+		for _, v := range []any{c.Before, c.After} {
+			switch v := v.(type) {
+			case *model.Port:
+				if local(v, host) {
+					return true
+				}
+			case *model.SecurityGroupRule:
+				if _, ok := scope.Groups[v.GroupID]; ok && !v.RemoteGroup.IsZero() {
+					return true
+				}
 			}
 		}
 	}
@@ -143,6 +143,9 @@ func (d *differ) change(c store.Change) {
 	case *model.SecurityGroup:
 		d.group(v.ID)
 	case *model.SecurityGroupRule:
+		if b, _ := c.Before.(*model.SecurityGroupRule); b != nil {
+			d.group(b.GroupID)
+		}
 		d.group(v.GroupID)
 	case *model.Host:
 		d.hostMoved(c, v.Name)

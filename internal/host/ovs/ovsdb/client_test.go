@@ -130,6 +130,14 @@ func TestTransactionOutcome(t *testing.T) {
 		op := Insert("Animal", "", Values{"name": Str("cat"), "colours": Strs("x")})
 		refused(t, 1, "constraint violation", op)
 	})
+	t.Run("a number the server could not read is not sent", func(t *testing.T) {
+		if _, err := c.Transact(ctx, Update("Animal", Values{"weight": Set(RealAtom(5e-324))}, ByUUID(id))); err == nil {
+			t.Error("sent")
+		}
+		if s := c.Snapshot(); !s.Connected || s.Epoch != 1 {
+			t.Error("it broke the session")
+		}
+	})
 	t.Run("refused operation", func(t *testing.T) {
 		refused(t, 1, "", Comment("x"), Delete("Plant"), Comment("y"))
 	})

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -146,6 +147,11 @@ func drawCounts(t *rapid.T) Datum {
 	return Map(pairs...)
 }
 
+// drawReal draws a number that ovsdb-server reads.
+func drawReal(t *rapid.T) float64 {
+	return rapid.Float64Range(-1e9, 1e9).Filter(func(f float64) bool { return f == 0 || math.Abs(f) >= smallestNormal }).Draw(t, "real")
+}
+
 func drawRefs(t *rapid.T, ids []UUID) Datum {
 	var atoms []Atom
 	for _, id := range ids[:min(len(ids), rapid.IntRange(0, 3).Draw(t, "friends"))] {
@@ -157,12 +163,12 @@ func drawRefs(t *rapid.T, ids []UUID) Datum {
 func drawValues(t *rapid.T, ids []UUID) Values {
 	all := map[string]func() Datum{
 		"legs":     func() Datum { return Int(rapid.Int64().Draw(t, "legs")) },
-		"weight":   func() Datum { return Set(RealAtom(rapid.Float64Range(-1e9, 1e9).Draw(t, "weight"))) },
+		"weight":   func() Datum { return Set(RealAtom(drawReal(t))) },
 		"tame":     func() Datum { return Set(BoolAtom(rapid.Bool().Draw(t, "tame"))) },
-		"opt_int":  func() Datum { return Ints(ints3(t, "opt_int")[:]...).first() },
+		"opt_int":  func() Datum { return Ints(ints3(t, "opt_int")...).first() },
 		"opt_str":  func() Datum { return Strs(strings3(t, "opt_str", 0)...).first() },
 		"ints":     func() Datum { return Ints(ints3(t, "ints")...) },
-		"reals":    func() Datum { return Set(RealAtom(0.1), RealAtom(rapid.Float64Range(0, 1).Draw(t, "real"))) },
+		"reals":    func() Datum { return Set(RealAtom(0.1), RealAtom(drawReal(t))) },
 		"colours":  func() Datum { return Strs(strings3(t, "colours", 1)...) },
 		"labels":   func() Datum { return drawPairs(t) },
 		"counts":   func() Datum { return drawCounts(t) },

@@ -40,7 +40,7 @@ type Atom struct {
 // IntAtom returns the integer n.
 func IntAtom(n int64) Atom { return Atom{kind: Integer, num: uint64(n)} }
 
-// RealAtom returns the real number f. JSON has no infinities: they are refused when sent.
+// RealAtom returns the real number f. What the server could not read is refused when sent: infinities and subnormal numbers.
 func RealAtom(f float64) Atom {
 	if f == 0 {
 		f = 0 // a negative zero would be unequal to zero
@@ -70,13 +70,21 @@ func compareAtoms(a, b Atom) int {
 	return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(int64(a.num), int64(b.num)), strings.Compare(a.str, b.str))
 }
 
+// smallestNormal is 2^-1022. ovsdb-server takes a smaller number for a breach of
+// the protocol and hangs up.
+const smallestNormal = 0x1p-1022
+
 // appendJSON appends the wire form of a (RFC 7047 section 5.1, <atom>).
 func (a Atom) appendJSON(b []byte) ([]byte, error) {
 	switch a.kind {
 	case Integer:
 		return strconv.AppendInt(b, int64(a.num), 10), nil
 	case Real:
-		n, err := json.Marshal(math.Float64frombits(a.num))
+		f := math.Float64frombits(a.num)
+		if f != 0 && math.Abs(f) < smallestNormal {
+			return nil, fmt.Errorf("encoding %g: too small", f)
+		}
+		n, err := json.Marshal(f)
 		return append(b, n...), err
 	case Boolean:
 		return strconv.AppendBool(b, a.num != 0), nil
