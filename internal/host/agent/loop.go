@@ -1,0 +1,352 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"weft/internal/host/firewall"
+	"weft/internal/host/flow"
+	"weft/internal/host/hoststate"
+	"weft/internal/host/iptables"
+	"weft/internal/host/ovs/openflow"
+	"weft/internal/host/ovs/vsw"
+	"weft/internal/host/pipeline"
+	"weft/internal/model"
+)
+
+// Timing of the loop.
+const (
+	saveDelay  = 500 * time.Millisecond // of changes that the last view may miss
+	cutDelay   = 100 * time.Millisecond // established connections are judged again after a burst of changes
+	minRetry   = 100 * time.Millisecond // after a write that failed
+	maxRetry   = 10 * time.Second
+	applyLimit = 20 * time.Second // one write; something that hangs must not stop the host
+)
+
+// loop keeps the host as the view says until ctx ends.
+func (a *Agent) loop(ctx context.Context) error {
+	verify := time.NewTicker(a.cfg.Verify)
+	defer verify.Stop()
+	later := time.NewTimer(time.Hour) // for what is put off: saving, cutting, trying again
+	defer later.Stop()
+	retry := minRetry
+	for {
+		changed := a.sw.Changed()
+		err := a.pass(ctx)
+		if ctx.Err() != nil {
+			a.save()
+			return ctx.Err()
+		}
+		switch {
+		case errors.Is(err, vsw.ErrStale):
+			continue // the switch has changed since it was looked at: look again
+		case err != nil:
+			a.metrics.failures.Inc()
+			a.log.Warn("host not yet as it should be, trying again", "err", err, "in", retry)
+			later.Reset(retry)
+			retry = min(2*retry, maxRetry)
+		default:
+			retry = minRetry
+			if a.cut {
+				later.Reset(cutDelay)
+			} else if a.unsaved {
+				later.Reset(saveDelay)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-a.kick:
+		case e := <-a.events:
+			a.take(e)
+			a.takeWaiting()
+		case <-verify.C:
+			a.verify(ctx)
+		case <-later.C:
+			a.cutConnections(ctx)
+			a.save()
+		}
+	}
+}
+
+// takeWaiting takes the views that came meanwhile, so that a burst costs one pass.
+func (a *Agent) takeWaiting() {
+	for range 500 {
+		select {
+		case e := <-a.events:
+			a.take(e)
+		default:
+			return
+		}
+	}
+}
+
+// take moves the view on.
+func (a *Agent) take(e event) {
+	for _, p := range e.problems {
+		a.log.Error("object from the server is malformed and left out", "err", p)
+	}
+	switch {
+	case e.view != nil:
+		a.view, a.settings, a.complete = e.view, e.settings, true
+		a.log.Info("view received", "revision", e.view.Revision, "networks", len(e.view.Networks), "ports", len(e.view.Ports), "peers", len(e.view.Peers))
+		a.unsaved = true
+		a.save()
+	case a.view != nil:
+		a.view.Apply(e.delta)
+		a.unsaved = true
+		// What the firewall follows from is on disk before it is in force: after a crash the last
+		// view lacks no port that has rules, so that no rule is taken away by mistake.
+		if len(e.delta.Ports)+len(e.delta.Groups)+len(e.delta.Networks)+len(e.delta.Deletes) > 0 {
+			a.save()
+		}
+	}
+	a.metrics.revision.Set(float64(a.view.Revision))
+}
+
+func (a *Agent) save() {
+	if !a.unsaved || a.view == nil {
+		return
+	}
+	if err := saveView(a.lastViewPath(), a.view, a.settings); err != nil {
+		a.log.Error("last view not saved: a restart without a server would start from an older one", "err", err)
+		return
+	}
+	a.unsaved = false
+}
+
+// pass joins the view with what is there and writes the difference.
+func (a *Agent) pass(ctx context.Context) error {
+	state := a.sw.State()
+	if a.view == nil || !state.Connected {
+		return nil
+	}
+	began := time.Now()
+	defer func() {
+		a.metrics.passes.Inc()
+		a.metrics.passSeconds.Observe(time.Since(began).Seconds())
+	}()
+	ctx, cancel := context.WithTimeout(ctx, applyLimit)
+	defer cancel()
+
+	joined := hoststate.Join(a.host, a.settings.GetL2Population(), a.view, state, a.vlans)
+	r := newResults(joined.Ports)
+	fwErr := a.applyFirewall(ctx, joined, r)
+	if err := a.applySwitch(ctx, state, joined); err != nil {
+		return errors.Join(fwErr, err)
+	}
+	flowErr := a.applyFlows(ctx, joined, r)
+	a.applyDHCP(joined, r)
+	a.reporter.say(r.reports(joined.Ports))
+	r.count(a.metrics)
+	return errors.Join(fwErr, flowErr)
+}
+
+// firewallInput is what the firewall is computed from: the ports that iptables filters.
+func (a *Agent) firewallInput(ports []hoststate.State) firewall.Input {
+	in := firewall.Input{Groups: a.view.Groups, Members: a.view.Members}
+	for i := range ports {
+		if st := &ports[i]; st.Problem == "" && st.Port.Firewall == model.FirewallHybrid {
+			in.Ports = append(in.Ports, firewall.PortInput{View: st.Port, Network: st.Network, Zone: st.Zone()})
+		}
+	}
+	return in
+}
+
+// applyFirewall brings the rules in force. A port whose rules are not in force is taken out of the
+// pipeline's input: it is not wired, or unwired.
+func (a *Agent) applyFirewall(ctx context.Context, j *hoststate.Joined, r *results) error {
+	in := a.firewallInput(j.Ports)
+	out := a.cache.Hybrid(in)
+	res, err := a.fw.Apply(ctx, iptables.State{V4: out.V4, V6: out.V6, Sets: out.Sets})
+	if err != nil {
+		// The kernel's state is unknown. Ports that were filtered before keep what they have;
+		// others wait.
+		for id := range j.Pipeline.Ports {
+			if _, ok := a.guarded[id]; !ok {
+				delete(j.Pipeline.Ports, id)
+				r.fail(id, "its filters could not be installed: "+err.Error())
+			}
+		}
+		return fmt.Errorf("installing filters: %w", err)
+	}
+	for id, problem := range out.Problems {
+		var shut *firewall.PortError
+		if errors.As(problem, &shut) {
+			r.fail(id, problem.Error())
+		} else {
+			r.note(id, problem.Error())
+		}
+	}
+	for chain, problem := range res.Refused {
+		if id, ok := out.Chains[chain]; ok {
+			r.fail(id, "the kernel refused its filters, it passes nothing: "+problem.Error())
+		}
+	}
+	for set, problem := range res.BadSets {
+		a.log.Warn("set of a remote group not complete", "set", set, "err", problem)
+	}
+	a.forgetGone(ctx, j)
+	if res.Changed {
+		a.cut = true
+	}
+	return nil
+}
+
+// forgetGone deletes the tracked connections of ports that have left the host, before
+// another port gets their addresses.
+func (a *Agent) forgetGone(ctx context.Context, j *hoststate.Joined) {
+	now := make(map[model.PortID]hoststate.State, len(j.Ports))
+	for i := range j.Ports {
+		if st := j.Ports[i]; st.Problem == "" {
+			now[st.Port.ID] = st
+		}
+	}
+	for id, old := range a.guarded {
+		if st, ok := now[id]; ok && st.VLAN == old.VLAN {
+			continue
+		}
+		gone := map[netip.Addr]bool{}
+		for _, f := range old.Port.FixedIPs {
+			gone[f.Addr] = true
+		}
+		if _, err := a.fw.ForgetConnections(ctx, old.Zone(), func(c firewall.Conn) bool { return gone[c.Src] || gone[c.Dst] }); err != nil {
+			a.log.Warn("connections of a removed port not forgotten", "port", id, "err", err)
+		}
+	}
+	a.guarded = now
+}
+
+// cutConnections ends what the rules in force no longer allow.
+func (a *Agent) cutConnections(ctx context.Context) {
+	if !a.cut || a.view == nil {
+		return
+	}
+	a.cut = false
+	var ports []hoststate.State
+	zones := map[uint16]bool{}
+	for _, st := range a.guarded {
+		ports = append(ports, st)
+		zones[st.Zone()] = true
+	}
+	policy := firewall.NewPolicy(a.firewallInput(ports))
+	for zone := range zones {
+		cut, err := a.fw.CutConnections(ctx, zone, func(c firewall.Conn) bool { return policy.Allows(zone, c) })
+		if err != nil {
+			a.log.Warn("established connections not judged again", "zone", zone, "err", err)
+			a.cut = true
+			continue
+		}
+		a.metrics.cuts.Add(float64(cut.Killed))
+	}
+}
+
+// applySwitch brings bridges, patch ports, tunnels and tags into the switch's database.
+func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.Joined) error {
+	ours := map[string]bool{}
+	for _, p := range j.Desired.Ports {
+		if p.Type != "" {
+			ours[p.Name] = true
+		}
+	}
+	owned := func(bridge, port string) bool {
+		return ours[port] || a.complete && bridge == hoststate.BrTun && hoststate.IsTunnel(port)
+	}
+	ops := vsw.Plan(state, j.Desired, owned)
+	if len(ops) == 0 {
+		return nil
+	}
+	if err := a.sw.Apply(ctx, ops); err != nil {
+		return err
+	}
+	for _, op := range ops {
+		a.log.Info("switch changed", "operation", op.String())
+	}
+	return nil
+}
+
+// applyFlows brings the flows of all bridges in force.
+func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results) error {
+	out := pipeline.Compute(j.Pipeline)
+	for _, p := range out.Problems {
+		if id := (model.PortID{UUID: p.Object.ID}); p.Object.Kind == model.KindPort {
+			if p.Waiting {
+				continue
+			}
+			r.fail(id, p.Reason)
+		} else if !p.Waiting {
+			a.log.Debug("object not in the flows", "kind", p.Object.Kind, "id", p.Object.ID, "reason", p.Reason)
+		}
+	}
+	var errs []error
+	reached := true
+	for _, name := range a.bridgeNames() {
+		b := a.bridges[name]
+		before, repairs := b.written, b.repairs
+		want := wanted(name, &out)
+		err := b.sync(ctx, want, a.complete)
+		a.metrics.flows.WithLabelValues(name).Set(float64(len(want)))
+		a.metrics.flowMods.WithLabelValues(name).Add(float64(b.written - before))
+		a.metrics.repairs.WithLabelValues("flows").Add(float64(b.repairs - repairs))
+		switch {
+		case errors.Is(err, openflow.ErrDisconnected):
+			reached = false // its Connected event wakes the loop
+		case err != nil:
+			reached = false
+			errs = append(errs, fmt.Errorf("flows of %s: %w", name, err))
+		}
+	}
+	if reached {
+		for _, id := range out.Wired {
+			r.wired(id)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func wanted(bridge string, out *pipeline.Output) []flow.Flow {
+	switch bridge {
+	case hoststate.BrInt:
+		return out.BrInt
+	case hoststate.BrTun:
+		return out.BrTun
+	}
+	return out.Physical[bridge]
+}
+
+// applyDHCP tells the responder about the ports that are here.
+func (a *Agent) applyDHCP(j *hoststate.Joined, r *results) {
+	here := map[model.PortID]bool{}
+	for i := range j.Ports {
+		st := &j.Ports[i]
+		if st.Problem != "" || st.Network == nil {
+			continue
+		}
+		here[st.Port.ID] = true
+		if err := a.dhcp.set(st.Port, st.Network); err != nil {
+			r.note(st.Port.ID, strings.TrimSpace(err.Error()))
+		}
+	}
+	a.dhcp.keep(func(id model.PortID) bool { return here[id] })
+}
+
+// verify compares the host with what was left there, and repairs it.
+func (a *Agent) verify(ctx context.Context) {
+	if a.view == nil {
+		return
+	}
+	for _, b := range a.bridges {
+		b.doubt()
+	}
+	before := a.fw.Stats().Repairs
+	ctx, cancel := context.WithTimeout(ctx, applyLimit)
+	defer cancel()
+	if _, err := a.fw.Verify(ctx); err != nil {
+		a.log.Warn("filters not verified", "err", err)
+	}
+	a.metrics.repairs.WithLabelValues("filters").Add(float64(a.fw.Stats().Repairs - before))
+}
