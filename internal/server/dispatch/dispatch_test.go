@@ -1,0 +1,339 @@
+package dispatch_test
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+
+	"weft/api/hostpb"
+	"weft/internal/model"
+	"weft/internal/pki"
+	"weft/internal/server/dispatch"
+	"weft/internal/server/hostview"
+	"weft/internal/server/store"
+	"weft/internal/testkit/storetest"
+)
+
+// hub is a running dispatcher.
+type hub struct {
+	t     *testing.T
+	store *store.Store
+	ca    *pki.Authority
+	srv   *dispatch.Server
+	addr  string
+}
+
+func start(t *testing.T) *hub {
+	t.Helper()
+	h := &hub{t: t, store: storetest.Open(t)}
+	var err error
+	if h.ca, err = pki.OpenAuthority(t.TempDir(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	h.srv = dispatch.New(dispatch.Config{
+		Store: h.store, Authority: h.ca, Now: time.Now, L2Population: true, Log: slog.New(slog.DiscardHandler),
+		Random: func() (b [16]byte) { rand.Read(b[:]); return b },
+	})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.addr = ln.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- h.srv.Run(ctx, ln) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("dispatcher: %v", err)
+		}
+	})
+	return h
+}
+
+// join enrols a host the way an agent does.
+func (h *hub) join(host, token string) (*pki.Identity, error) {
+	h.t.Helper()
+	j, err := pki.Join(h.t.TempDir(), host, token)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := grpc.NewClient(h.addr, grpc.WithTransportCredentials(credentials.NewTLS(j.TLS())))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	reply, err := hostpb.NewEnrolmentClient(conn).Enrol(h.t.Context(), &hostpb.EnrolRequest{Host: host, Token: token, Csr: j.CSR})
+	if err != nil {
+		return nil, err
+	}
+	return j.Finish(reply.GetCertificate(), reply.GetCa())
+}
+
+// host is the agent's end of a session.
+type host struct {
+	t      *testing.T
+	name   string
+	stream hostpb.HostService_SessionClient
+	view   *model.HostView
+}
+
+func (h *hub) identity(name string) *pki.Identity {
+	h.t.Helper()
+	token, err := h.ca.Token(name, time.Now().Add(time.Minute))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	id, err := h.join(name, token)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return id
+}
+
+func (h *hub) open(id *pki.Identity, name string, last byte) *host {
+	h.t.Helper()
+	conn, err := grpc.NewClient(h.addr, grpc.WithTransportCredentials(credentials.NewTLS(id.ClientTLS())))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { conn.Close() })
+	stream, err := hostpb.NewHostServiceClient(conn).Session(h.t.Context())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	hello := &hostpb.Hello{Host: name, Roles: []string{"compute"}, Firewall: "hybrid", TunnelAddr: fmt.Sprintf("10.0.1.%d", last)}
+	if err := stream.Send(&hostpb.AgentMessage{Kind: &hostpb.AgentMessage_Hello{Hello: hello}}); err != nil {
+		h.t.Fatal(err)
+	}
+	return &host{t: h.t, name: name, stream: stream}
+}
+
+// receive takes one message in, and checks that it follows on the last.
+func (s *host) receive() *hostpb.ServerMessage {
+	s.t.Helper()
+	m, err := s.stream.Recv()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	switch {
+	case m.GetComplete() != nil:
+		s.view = model.NewHostView(s.name)
+		d, problems := hostpb.FromObjects(m.GetComplete().GetObjects())
+		if len(problems) > 0 {
+			s.t.Fatal(problems)
+		}
+		s.view.Apply(d)
+		s.view.Revision = m.GetComplete().GetRevision()
+	case m.GetDelta() != nil:
+		d, problems := hostpb.FromDelta(m.GetDelta())
+		if len(problems) > 0 || s.view == nil || d.From < s.view.Revision {
+			s.t.Fatalf("delta from %d to %d on %v: %v", d.From, d.To, s.view, problems)
+		}
+		s.view.Apply(d)
+	}
+	return m
+}
+
+func (s *host) until(what string, ok func(*model.HostView) bool) {
+	s.t.Helper()
+	for s.view == nil || !ok(s.view) {
+		s.receive()
+	}
+}
+
+var (
+	netA  = model.NetworkID{UUID: model.UUID{1, 15: 1}}
+	subA  = model.SubnetID{UUID: model.UUID{2, 15: 1}}
+	portA = model.PortID{UUID: model.UUID{3, 15: 1}}
+	portB = model.PortID{UUID: model.UUID{3, 15: 2}}
+)
+
+func port(id model.PortID, hostName string) *model.Port {
+	n := id.UUID[15]
+	return &model.Port{
+		ID: id, NetworkID: netA, MAC: model.MAC{0xfa, 0x16, 0x3e, 0, 0, n}, AdminStateUp: true,
+		FixedIPs: []model.FixedIP{{SubnetID: subA, Addr: netip.AddrFrom4([4]byte{10, 0, 0, n})}},
+		Binding:  model.Binding{HostID: hostName, VIFType: model.VIFOVS, Firewall: model.FirewallHybrid},
+	}
+}
+
+func (h *hub) put(fn func(tx *store.Tx)) { h.t.Helper(); storetest.Update(h.t, h.store, fn) }
+
+func TestSession_completeThenDeltas(t *testing.T) {
+	h := start(t)
+	h.put(func(tx *store.Tx) {
+		tx.PutNetwork(&model.Network{ID: netA, AdminStateUp: true, MTU: 1458, Segments: []model.Segment{{Type: model.TypeGRE, Tag: 5}}})
+		tx.PutPort(port(portA, "compute1"))
+	})
+	s := h.open(h.identity("compute1"), "compute1", 31)
+	if m := s.receive(); m.GetComplete() == nil || !m.GetComplete().GetSettings().GetL2Population() {
+		t.Fatalf("first message is %v", m)
+	}
+	if s.view.Ports[portA] == nil || s.view.Networks[netA] == nil {
+		t.Fatalf("view %+v", s.view)
+	}
+	if !h.srv.Alive("compute1") || h.srv.Alive("compute2") {
+		t.Fatal("liveness does not follow the session")
+	}
+	// A peer appears when its host is known and its port is bound there.
+	other := h.open(h.identity("compute2"), "compute2", 32)
+	other.receive()
+	h.put(func(tx *store.Tx) { tx.PutPort(port(portB, "compute2")) })
+	s.until("peer", func(v *model.HostView) bool { return v.Peers[portB] != nil })
+	other.until("port", func(v *model.HostView) bool { return v.Ports[portB] != nil && v.Peers[portA] != nil })
+	h.put(func(tx *store.Tx) { tx.DeletePort(portB) })
+	s.until("no peer", func(v *model.HostView) bool { return v.Peers[portB] == nil })
+	other.until("nothing", func(v *model.HostView) bool { return len(v.Ports)+len(v.Peers)+len(v.Networks) == 0 })
+}
+
+func TestSession_manyChangesEndInTheViewFromScratch(t *testing.T) {
+	h := start(t)
+	h.put(func(tx *store.Tx) {
+		tx.PutNetwork(&model.Network{ID: netA, AdminStateUp: true, Segments: []model.Segment{{Type: model.TypeGRE, Tag: 5}}})
+	})
+	s := h.open(h.identity("compute1"), "compute1", 31)
+	s.receive()
+	for n := 1; n <= 200; n++ {
+		h.put(func(tx *store.Tx) {
+			p := port(model.PortID{UUID: model.UUID{3, 14: byte(n % 3), 15: byte(n%50 + 1)}}, []string{"compute1", "compute2"}[n%2])
+			if n%7 == 0 {
+				tx.DeletePort(p.ID)
+				return
+			}
+			tx.PutPort(p)
+		})
+	}
+	want := hostview.View(h.store.Snapshot(), "compute1")
+	s.until("all", func(v *model.HostView) bool { return v.Revision >= want.Revision || len(v.Ports) == len(want.Ports) && same(v, want) })
+	if !same(s.view, want) {
+		t.Fatalf("%d ports by deltas, %d from scratch", len(s.view.Ports), len(want.Ports))
+	}
+}
+
+func same(a, b *model.HostView) bool {
+	if len(a.Ports) != len(b.Ports) {
+		return false
+	}
+	for id := range b.Ports {
+		if a.Ports[id] == nil {
+			return false
+		}
+	}
+	return true
+}
+
+func TestReports_makeAPortActive(t *testing.T) {
+	h := start(t)
+	h.put(func(tx *store.Tx) { tx.PutPort(port(portA, "compute1")); tx.PutPort(port(portB, "compute2")) })
+	s := h.open(h.identity("compute1"), "compute1", 31)
+	s.receive()
+	sub := h.store.Subscribe(h.store.Snapshot())
+	reports := hostpb.ToReports([]model.Report{
+		{PortID: portB, Revision: 9, State: model.ReportActive}, // not this host's: must count for nothing
+		{PortID: portA, Revision: 3, State: model.ReportActive},
+	})
+	if err := s.stream.Send(&hostpb.AgentMessage{Kind: &hostpb.AgentMessage_Reports{Reports: reports}}); err != nil {
+		t.Fatal(err)
+	}
+	for h.store.Snapshot().PortReport(portA) == nil {
+		if _, err := sub.Next(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	snap := h.store.Snapshot()
+	if got := snap.Port(portA).Status(snap.PortReport(portA)); got != "ACTIVE" {
+		t.Errorf("reported port is %s", got)
+	}
+	if snap.PortReport(portB) != nil {
+		t.Error("a host could speak of another host's port")
+	}
+	// A report about an earlier revision must not replace a later one.
+	late := hostpb.ToReports([]model.Report{{PortID: portA, Revision: 2, State: model.ReportFailed, Error: "late"}, {PortID: portA, Revision: 4, State: model.ReportWaiting}})
+	if err := s.stream.Send(&hostpb.AgentMessage{Kind: &hostpb.AgentMessage_Reports{Reports: late}}); err != nil {
+		t.Fatal(err)
+	}
+	for h.store.Snapshot().PortReport(portA).Revision < 4 {
+		c, err := sub.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := c.Snapshot.PortReport(portA); r != nil && r.Revision == 2 {
+			t.Fatal("a report about an older revision was taken")
+		}
+	}
+}
+
+func TestSession_refusals(t *testing.T) {
+	h := start(t)
+	id := h.identity("compute1")
+	t.Run("a host cannot open another host's session", func(t *testing.T) {
+		s := h.open(id, "compute2", 32)
+		if _, err := s.stream.Recv(); status.Code(err) != codes.PermissionDenied {
+			t.Fatalf("got %v", err)
+		}
+	})
+	t.Run("a tunnel address has one host", func(t *testing.T) {
+		h.open(id, "compute1", 31).receive()
+		s := h.open(h.identity("compute3"), "compute3", 31)
+		if _, err := s.stream.Recv(); err == nil || !strings.Contains(err.Error(), "tunnel address") {
+			t.Fatalf("got %v", err)
+		}
+	})
+	t.Run("a certificate is needed", func(t *testing.T) {
+		token, err := h.ca.Token("x", time.Now().Add(time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		j, err := pki.Join(t.TempDir(), "x", token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := grpc.NewClient(h.addr, grpc.WithTransportCredentials(credentials.NewTLS(j.TLS())))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		stream, err := hostpb.NewHostServiceClient(conn).Session(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); status.Code(err) != codes.Unauthenticated {
+			t.Fatalf("got %v", err)
+		}
+	})
+	t.Run("a join token is needed", func(t *testing.T) {
+		expired, err := h.ca.Token("compute4", time.Now().Add(-time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.join("compute4", expired); status.Code(err) != codes.PermissionDenied {
+			t.Fatalf("got %v", err)
+		}
+	})
+}
+
+func TestSession_aNewerOneEndsTheOlder(t *testing.T) {
+	h := start(t)
+	id := h.identity("compute1")
+	old := h.open(id, "compute1", 31)
+	old.receive()
+	h.open(id, "compute1", 31).receive()
+	if _, err := old.stream.Recv(); status.Code(err) != codes.Aborted {
+		t.Fatalf("got %v", err)
+	}
+	if !h.srv.Alive("compute1") {
+		t.Fatal("the end of the older session took the newer one's liveness")
+	}
+}
