@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"weft/api/hostpb"
+	"weft/internal/model"
+)
+
+func sampleView() *model.HostView {
+	v := model.NewHostView("compute1")
+	v.Revision = 42
+	net, port, group := model.NetworkID{UUID: model.UUID{1}}, model.PortID{UUID: model.UUID{2}}, model.SecurityGroupID{UUID: model.UUID{3}}
+	v.Networks[net] = &model.NetworkView{
+		ID: net, MTU: 1458, AdminStateUp: true, Segment: model.Segment{Type: model.TypeGRE, Tag: 7}, DHCPMAC: model.MAC{2, 2, 2, 2, 2, 2},
+		Subnets: []model.SubnetView{{ID: model.SubnetID{UUID: model.UUID{4}}, CIDR: netip.MustParsePrefix("10.0.0.0/24"), Gateway: netip.MustParseAddr("10.0.0.1"), EnableDHCP: true}},
+	}
+	v.Ports[port] = &model.PortView{
+		ID: port, NetworkID: net, Revision: 3, MAC: model.MAC{0xfa, 1, 2, 3, 4, 5}, AdminStateUp: true, PortSecurity: true, SecurityGroups: []model.SecurityGroupID{group},
+		FixedIPs: []model.FixedIP{{SubnetID: model.SubnetID{UUID: model.UUID{4}}, Addr: netip.MustParseAddr("10.0.0.5")}}, Firewall: model.FirewallHybrid,
+	}
+	v.Groups[group] = &model.GroupView{ID: group, Stateful: true, Rules: []model.RuleView{{
+		ID: model.SecurityGroupRuleID{UUID: model.UUID{5}}, Direction: model.Ingress, EtherType: model.IPv6, Protocol: 6, PortMin: 22, PortMax: 22, RemotePrefix: netip.MustParsePrefix("2001:db8::/32"),
+	}}}
+	key := model.MemberKey{Set: group.UUID, Port: port.UUID}
+	v.Members[key] = &model.MemberView{Key: key, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/32")}}
+	peer := model.PortID{UUID: model.UUID{6}}
+	v.Peers[peer] = &model.PeerView{PortID: peer, NetworkID: net, MAC: model.MAC{1, 2, 3, 4, 5, 6}, Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.6")}, Tunnel: netip.MustParseAddr("10.0.1.32")}
+	return v
+}
+
+func TestLastView_survivesARestart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "view.pb")
+	want := sampleView()
+	if err := saveView(path, want, &hostpb.Settings{L2Population: true}); err != nil {
+		t.Fatal(err)
+	}
+	got, settings, err := loadView(path, "compute1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) || !settings.GetL2Population() {
+		t.Fatalf("got %+v", got)
+	}
+}
+
+func TestLastView_aDamagedOneCountsAsNone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "view.pb")
+	if _, _, err := loadView(path, "compute1"); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("none: %v", err)
+	}
+	if err := saveView(path, sampleView(), nil); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range whole {
+		broken := append([]byte{}, whole...)
+		broken[n] ^= 0x40
+		if err := os.WriteFile(path, broken, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := loadView(path, "compute1"); !errors.Is(err, errDamaged) {
+			t.Fatalf("byte %d changed: %v", n, err)
+		}
+		if err := os.WriteFile(path, whole[:n], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := loadView(path, "compute1"); !errors.Is(err, errDamaged) {
+			t.Fatalf("cut at %d: %v", n, err)
+		}
+	}
+}
