@@ -1,0 +1,149 @@
+package labcmd
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"weft/internal/lab"
+	"weft/internal/model"
+)
+
+// VMOptions is the VM to make.
+type VMOptions struct {
+	Name, Network, Host string
+	FixedIPs            []string
+	SecurityGroups      []string
+	Qemu, NoDHCP        bool
+}
+
+// CreateVM makes a port by the API, and a VM on it. When it fails, neither is left.
+func CreateVM(ctx context.Context, l *lab.Lab, cloud Cloud, o VMOptions) (p Port, err error) {
+	var machine *lab.Machine
+	if o.Qemu {
+		if machine, err = lab.PrepareMachine(ctx, ""); err != nil {
+			return p, err
+		}
+	}
+	var random [16]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return p, err
+	}
+	device := model.RandomUUID(random)
+	p, err = cloud.CreatePort(ctx, PortSpec{
+		Name: o.Name, Network: o.Network, Host: o.Host, Device: device, FixedIPs: o.FixedIPs, SecurityGroups: o.SecurityGroups,
+	})
+	if err != nil {
+		return p, err
+	}
+	_, err = l.VMCreate(ctx, lab.VMSpec{
+		Host: o.Host, Name: o.Name, PortID: p.ID, MAC: p.MAC, UUID: device, MTU: p.MTU, NoDHCP: o.NoDHCP, Qemu: machine,
+	})
+	if err != nil {
+		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		return p, errors.Join(err, cloud.DeletePort(after, p.ID))
+	}
+	return p, nil
+}
+
+// DeleteVM removes a VM and its port.
+func DeleteVM(ctx context.Context, l *lab.Lab, cloud Cloud, name string) error {
+	vms, err := l.VMs()
+	if err != nil {
+		return err
+	}
+	if err := l.VMDelete(ctx, name); err != nil {
+		return err
+	}
+	for _, v := range vms {
+		if v.Name == name {
+			return cloud.DeletePort(ctx, v.PortID)
+		}
+	}
+	return nil
+}
+
+func (c *commands) vm() *cobra.Command {
+	cmd := &cobra.Command{Use: "vm", Short: "VMs of the lab", Example: "  weft lab vm create --network demo-net --host compute1 vm1"}
+	o := VMOptions{}
+	create := &cobra.Command{
+		Use: "create NAME", Short: "Make a port and a VM on it, and wait for its address", Args: cobra.ExactArgs(1),
+		Example: `  weft lab vm create --network demo-net --host compute1 vm1
+  weft lab vm create --network demo-net --host compute2 --qemu vm2`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Name = args[0]
+			began := time.Now()
+			p, err := CreateVM(cmd.Context(), c.lab(), c.cloud(), o)
+			if err != nil {
+				return err
+			}
+			took := time.Since(began).Seconds()
+			if o.Qemu {
+				vms, err := c.lab().VMs()
+				if err != nil {
+					return err
+				}
+				for _, v := range vms {
+					if v.Name == o.Name {
+						fmt.Fprintf(cmd.OutOrStdout(), "%s boots on %s, port %s; its console is in %s\n", o.Name, o.Host, p.ID, v.Console)
+					}
+				}
+				return nil
+			}
+			if o.NoDHCP {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s is on %s, port %s, in %.2f s\n", o.Name, o.Host, p.ID, took)
+				return nil
+			}
+			lease, err := c.lab().VMLease(o.Name)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is on %s, port %s\n  DHCP gave %s from %s, mtu %d, in %.0f ms (%.2f s in all)\n",
+				o.Name, o.Host, p.ID, lease.Address, lease.Server, lease.MTU, float64(lease.Time.Microseconds())/1000, took)
+			return nil
+		},
+	}
+	f := create.Flags()
+	f.StringVar(&o.Network, "network", "", "network of the VM (name or id)")
+	f.StringVar(&o.Host, "host", "compute1", "host of the VM")
+	f.StringSliceVar(&o.FixedIPs, "fixed-ip", nil, "address of the VM; none: the server picks")
+	f.StringSliceVar(&o.SecurityGroups, "security-group", nil, "security group (name or id), may be repeated; none: the default group")
+	f.BoolVar(&o.Qemu, "qemu", false, "boot a real machine in qemu instead of making a namespace")
+	f.BoolVar(&o.NoDHCP, "no-dhcp", false, "do not ask for an address")
+	cobra.CheckErr(create.MarkFlagRequired("network"))
+	list := &cobra.Command{
+		Use: "list", Short: "List VMs", Args: cobra.NoArgs, Example: "  weft lab vm list",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			vms, err := c.lab().VMs()
+			if err != nil {
+				return err
+			}
+			for _, v := range vms {
+				address := "-"
+				if lease, err := c.lab().VMLease(v.Name); err == nil {
+					address = lease.Address.String()
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%-12s %-10s %-18s %s  port %s\n", v.Name, v.Host, address, v.MAC, v.PortID)
+			}
+			return nil
+		},
+	}
+	remove := &cobra.Command{
+		Use: "delete NAME…", Short: "End VMs and delete their ports", Args: cobra.MinimumNArgs(1), Example: "  weft lab vm delete vm1",
+		ValidArgsFunction: c.names,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var errs []error
+			for _, name := range args {
+				errs = append(errs, DeleteVM(cmd.Context(), c.lab(), c.cloud(), name))
+			}
+			return errors.Join(errs...)
+		},
+	}
+	cmd.AddCommand(create, list, remove)
+	return cmd
+}
