@@ -7,6 +7,7 @@ package labcmd
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -71,7 +72,7 @@ func Up(ctx context.Context, l *lab.Lab, o Options) error {
 		}
 	}
 	hosts := func(i lab.Info) string { return netip.AddrPortFrom(i.Management, 9697).String() }
-	return l.Up(ctx, lab.Config{
+	err := l.Up(ctx, lab.Config{
 		Compute: o.Compute, Gateway: o.Gateway, Self: self, Progress: o.Progress,
 		Server: func(i lab.Info) []string {
 			return append([]string{self, "server", "--data-dir", i.ServerDir, "--listen", o.Listen, "--host-listen", hosts(i)}, o.ServerArgs...)
@@ -94,6 +95,69 @@ func Up(ctx context.Context, l *lab.Lab, o Options) error {
 				"--tunnel-address", h.Tunnel.String()}, o.AgentArgs...), nil
 		},
 	})
+	if err != nil {
+		return err
+	}
+	if err := waitWired(ctx, l, "http://"+o.Listen); err != nil {
+		return errors.Join(err, l.Down(context.WithoutCancel(ctx)))
+	}
+	return nil
+}
+
+// waitWired waits until each host has its bridges and the server has each agent: before that, a port
+// could not be bound, and a guest not be plugged.
+func waitWired(ctx context.Context, l *lab.Lab, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	st, err := l.Status()
+	if err != nil {
+		return err
+	}
+	for _, h := range st.Hosts {
+		for _, br := range []string{"br-int", "br-tun"} {
+			if _, err := l.Output(ctx, h.Name, "ovs-vsctl", "wait-until", "Bridge", br, "datapath_id!=[]"); err != nil {
+				return fmt.Errorf("the agent of %s has not made %s (see /var/log/weft-agent.log there): %w", h.Name, br, err)
+			}
+		}
+	}
+	for {
+		alive, err := aliveAgents(ctx, url)
+		if err == nil && alive >= len(st.Hosts) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d agents have a session with the server: %w", alive, len(st.Hosts), errors.Join(err, ctx.Err()))
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func aliveAgents(ctx context.Context, url string) (int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v2.0/agents?fields=alive", nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	var list struct {
+		Agents []struct {
+			Alive bool `json:"alive"`
+		} `json:"agents"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, a := range list.Agents {
+		if a.Alive {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // waitHealthy asks until the server answers.
