@@ -42,7 +42,7 @@ func Range(f Field, lo, hi uint16) Bits { return Bits{Field: f, Ofs: lo, N: hi -
 
 // norm spells out N.
 func (b Bits) norm() Bits {
-	if b.N == 0 {
+	if b.N == 0 && b.Field != fieldNone {
 		b.N = b.Field.info().bits - b.Ofs
 	}
 	return b
@@ -60,12 +60,8 @@ type Output struct {
 	MaxLen uint16
 }
 
-// OutputReg sends the packet out of the port whose number is in Src. MaxLen as
-// in Output.
-type OutputReg struct {
-	Src    Bits
-	MaxLen uint16
-}
+// OutputReg sends the packet out of the port whose number is in Src.
+type OutputReg struct{ Src Bits }
 
 // Controller sends the packet to the controller connection with id ID with
 // Userdata in the packet-in. MaxLen 0 means all of the packet.

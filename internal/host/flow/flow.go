@@ -10,10 +10,9 @@
 // pipeline gives flows their meaning, package ovs/openflow brings them to a bridge.
 package flow
 
-import (
-	"bytes"
-	"encoding/binary"
-)
+import "bytes"
+
+import "encoding/binary"
 
 // Flow is one entry of a flow table. No Actions means drop. Timeouts are in
 // seconds, 0 meaning never.

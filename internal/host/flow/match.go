@@ -53,7 +53,7 @@ func MatchIP(etherType uint16, proto uint8) Match {
 	return Match{}.EthType(etherType).IPProto(proto)
 }
 
-// MatchTCP, MatchUDP and MatchSCTP match the protocol in IPv4 (EtherTypeIPv4) or IPv6.
+// MatchTCP matches TCP in IPv4 (EtherTypeIPv4) or IPv6.
 func MatchTCP(etherType uint16) Match { return MatchIP(etherType, ProtoTCP) }
 
 // MatchUDP matches UDP in IPv4 (EtherTypeIPv4) or IPv6.
@@ -285,7 +285,7 @@ func getUint(v Value, size int) uint64 {
 }
 
 func macValue(f Field, mac net.HardwareAddr) Value {
-	if len(mac) != 6 || f.info().format != macAddr {
+	if len(mac) != 6 || f.info().format != asMAC {
 		panic(fmt.Sprintf("flow: %s does not fit %s", mac, f))
 	}
 	var v Value
@@ -296,10 +296,10 @@ func macValue(f Field, mac net.HardwareAddr) Value {
 func addrValue(f Field, a netip.Addr) Value {
 	var v Value
 	switch format := f.info().format; {
-	case format == ip4 && a.Is4():
+	case format == asIPv4 && a.Is4():
 		b := a.As4()
 		copy(v[:], b[:])
-	case format == ip6 && a.Is6():
+	case format == asIPv6 && a.Is6():
 		v = a.As16()
 	default:
 		panic(fmt.Sprintf("flow: %s does not fit %s", a, f))

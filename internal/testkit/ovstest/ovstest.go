@@ -149,14 +149,25 @@ func (s *Switch) StartVswitchd() {
 }
 
 // KillVswitchd ends ovs-vswitchd by SIGKILL, as a crash does: flows, learned
-// state and connections are gone, the database stays.
+// state and connections are gone, the database stays. It returns when the
+// process is gone.
 func (s *Switch) KillVswitchd() {
 	s.t.Helper()
-	pid, err := os.ReadFile(filepath.Join(s.RunDir, "ovs-vswitchd.pid"))
+	file, err := os.OpenFile(filepath.Join(s.RunDir, "ovs-vswitchd.pid"), os.O_RDWR, 0)
+	if err != nil {
+		s.t.Fatalf("which process is ovs-vswitchd: %v", err)
+	}
+	defer file.Close()
+	pid, err := io.ReadAll(file)
 	if err != nil {
 		s.t.Fatalf("which process is ovs-vswitchd: %v", err)
 	}
 	s.Exec("kill", "-9", strings.TrimSpace(string(pid)))
+	// The daemon holds a lock on its pid file as long as it lives.
+	lock := syscall.Flock_t{Type: syscall.F_WRLCK}
+	if err := syscall.FcntlFlock(file.Fd(), syscall.F_SETLKW, &lock); err != nil {
+		s.t.Fatalf("waiting for the end of ovs-vswitchd: %v", err)
+	}
 }
 
 func (s *Switch) command(name string, args ...string) *exec.Cmd {

@@ -1,0 +1,176 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"weft/internal/lab"
+)
+
+// metrics reads the figures of a host's agent.
+func (w *world) metrics(t testing.TB, host string) map[string]float64 {
+	t.Helper()
+	var text string
+	w.eventually(t, "metrics of "+host, func() bool {
+		var err error
+		text, err = w.lab.Output(t.Context(), host, "busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:9698/metrics")
+		return err == nil
+	})
+	out := map[string]float64{}
+	for line := range strings.Lines(text) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if f, err := strconv.ParseFloat(value, 64); ok && err == nil && !strings.HasPrefix(line, "#") {
+			out[name] = f
+		}
+	}
+	return out
+}
+
+// writes is all that an agent has changed on its host since it started.
+func (w *world) writes(t testing.TB, host string) float64 {
+	t.Helper()
+	m := w.metrics(t, host)
+	return m["weft_agent_ovsdb_writes_total"] + m["weft_agent_firewall_writes_total"] +
+		m[`weft_agent_flow_mods_total{bridge="br-int"}`] + m[`weft_agent_flow_mods_total{bridge="br-tun"}`]
+}
+
+// host runs a command on a host.
+func (w *world) host(t testing.TB, name string, argv ...string) string {
+	t.Helper()
+	out, err := w.lab.Output(t.Context(), name, argv...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// listen has a guest answer TCP connections on a port until the test ends.
+func (w *world) listen(t testing.TB, vm string, port int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// busybox's nc serves one connection after the other; cat echoes what comes.
+		w.lab.VMExec(ctx, vm, lab.Streams{}, "busybox", "nc", "-ll", "-p", strconv.Itoa(port), "-e", "cat")
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	w.eventually(t, "listening", func() bool {
+		out, err := w.lab.VMOutput(t.Context(), vm, "ss", "-tln")
+		return err == nil && strings.Contains(out, fmt.Sprintf(":%d ", port))
+	})
+}
+
+// connects reports whether a TCP connection is made within a second.
+func (w *world) connects(t testing.TB, vm, to string, port int) bool {
+	t.Helper()
+	_, err := w.lab.VMOutput(t.Context(), vm, "nc", "-z", "-w", "1", to, strconv.Itoa(port))
+	return err == nil
+}
+
+// flow is an open TCP connection that echoes.
+type flow struct {
+	in     io.WriteCloser
+	out    *bufio.Reader
+	cancel context.CancelFunc
+}
+
+func (w *world) dial(t testing.TB, vm, to string, port int) *flow {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	inR, inW := io.Pipe()
+	outR, outW := io.Pipe()
+	go func() {
+		err := w.lab.VMExec(ctx, vm, lab.Streams{In: inR, Out: outW}, "nc", to, strconv.Itoa(port))
+		outW.CloseWithError(errors.Join(io.EOF, err))
+	}()
+	f := &flow{in: inW, out: bufio.NewReader(outR), cancel: cancel}
+	t.Cleanup(func() { inW.Close(); cancel() })
+	if !f.echoes(5 * time.Second) {
+		t.Fatalf("no TCP flow from %s to %s:%d", vm, to, port)
+	}
+	return f
+}
+
+// echoes sends a line and reports whether it comes back in time.
+func (f *flow) echoes(within time.Duration) bool {
+	got := make(chan error, 1)
+	go func() {
+		if _, err := io.WriteString(f.in, "hello\n"); err != nil {
+			got <- err
+			return
+		}
+		_, err := f.out.ReadString('\n')
+		got <- err
+	}()
+	select {
+	case err := <-got:
+		return err == nil
+	case <-time.After(within):
+		return false
+	}
+}
+
+// lines counts the lines that are written to it, and keeps the text.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+	n    int
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.n += strings.Count(string(p), "\n")
+	return l.text.Write(p)
+}
+
+func (l *lines) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.n
+}
+
+// pinging runs a ping every 10 ms until stop is called, which waits for at least a hundred answers more and returns sent and lost.
+func (w *world) pinging(t testing.TB, vm, to string) (stop func() (sent, lost int)) {
+	t.Helper()
+	out := &lines{}
+	done := make(chan struct{})
+	pidFile := "/run/weft-ping-" + vm
+	go func() {
+		defer close(done)
+		// On SIGINT ping prints its summary; the shell that becomes ping says which process to send it to.
+		w.lab.VMExec(context.Background(), vm, lab.Streams{Out: out}, "sh", "-c", "echo $$ >"+pidFile+"; exec ping -i 0.01 "+to)
+	}()
+	w.eventually(t, "pings are answered", func() bool { return out.count() > 10 })
+	return func() (int, int) {
+		t.Helper()
+		before := out.count()
+		w.eventually(t, "pings are answered", func() bool { return out.count() > before+100 })
+		if _, err := w.lab.VMOutput(context.Background(), vm, "sh", "-c", "kill -INT $(cat "+pidFile+"); rm "+pidFile); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			t.Fatal("ping does not end")
+		}
+		m := regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`).FindStringSubmatch(out.text.String())
+		if m == nil {
+			t.Fatalf("ping printed %q", out.text.String())
+		}
+		sent, _ := strconv.Atoi(m[1])
+		received, _ := strconv.Atoi(m[2])
+		// One may have been under way when it was ended.
+		return sent, max(0, sent-received-1)
+	}
+}

@@ -1,0 +1,399 @@
+package iptables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync/atomic"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"weft/internal/host/iptables/table"
+)
+
+// Config says what a Manager owns.
+type Config struct {
+	// Namespace is the path of a network namespace; empty is the one that the
+	// process is in.
+	Namespace string
+	Backend   Backend
+	Log       *slog.Logger
+}
+
+// Manager owns the rules, sets and tracked connections of one network
+// namespace. It is not safe for concurrent use: one goroutine owns it.
+type Manager struct {
+	ns    namespace
+	log   *slog.Logger
+	tools tools
+	names table.Protocols
+	nl    *netlink.Handle
+
+	backend Backend
+	have    *State // nil: must be read
+	want    State
+	refused map[refusal]error
+	stats   counters
+}
+
+// refusal names a chain's content that the kernel did not take.
+type refusal struct {
+	family table.Family
+	table  string
+	chain  string
+	rules  *table.Rule // the first rule: contents are known by where they are
+	n      int
+}
+
+// Stats counts what a Manager has done since it was made.
+type Stats struct {
+	Reads   uint64 // of the kernel's whole state
+	Writes  uint64 // commands and messages that change the kernel's state
+	Lines   uint64 // lines given to iptables-restore
+	Members uint64 // members added to and removed from sets
+	Repairs uint64 // times that Verify found something not as it was left
+}
+
+type counters struct{ reads, writes, lines, members, repairs atomic.Uint64 }
+
+// Result is what an Apply did.
+type Result struct {
+	Changed bool
+	// Refused are chains whose rules the kernel did not take. Their fallback is in
+	// force.
+	Refused map[string]error
+	// BadSets are sets that could not be made or filled.
+	BadSets map[string]error
+}
+
+// New makes a Manager. It does nothing before Open.
+func New(cfg Config) *Manager {
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Manager{ns: namespace{cfg.Namespace}, backend: cfg.Backend, log: log, refused: map[refusal]error{}}
+}
+
+// Open finds the backend and switches bridge filtering on.
+func (m *Manager) Open(ctx context.Context) error {
+	if m.backend == Auto {
+		b, err := m.ns.detect(ctx)
+		if err != nil {
+			return fmt.Errorf("finding the iptables backend: %w", err)
+		}
+		m.backend = b
+	}
+	m.tools, m.names = toolsOf(m.backend), protocolNames()
+	if m.backend == NFT && m.ns.legacyInUse() {
+		m.log.Warn("iptables-legacy has tables too: both filter")
+	}
+	changed, err := m.ns.filterBridges(ctx)
+	m.stats.writes.Add(uint64(changed))
+	if err != nil {
+		return err
+	}
+	h := netns.None()
+	if m.ns.path != "" {
+		if h, err = netns.GetFromPath(m.ns.path); err != nil {
+			return fmt.Errorf("opening network namespace %s: %w", m.ns.path, err)
+		}
+		defer h.Close()
+	}
+	if m.nl, err = netlink.NewHandleAt(h, unix.NETLINK_NETFILTER); err != nil {
+		return fmt.Errorf("opening a netfilter socket: %w", err)
+	}
+	return nil
+}
+
+// Close releases the netlink socket; rules and sets stay.
+func (m *Manager) Close() {
+	if m.nl != nil {
+		m.nl.Close()
+	}
+}
+
+// Backend is the backend in use, known after Open.
+func (m *Manager) Backend() Backend { return m.backend }
+
+// Stats returns the counters. It may be called from any goroutine.
+func (m *Manager) Stats() Stats {
+	return Stats{m.stats.reads.Load(), m.stats.writes.Load(), m.stats.lines.Load(), m.stats.members.Load(), m.stats.repairs.Load()}
+}
+
+// Read returns what the kernel has: the tables that we write to, and all sets
+// of type hash:net.
+func (m *Manager) Read(ctx context.Context) (State, error) {
+	m.stats.reads.Add(1)
+	var s State
+	g, ctx := errgroup.WithContext(ctx)
+	read := func(into *table.Ruleset, save string) func() error {
+		return func() error {
+			text, err := m.ns.run(ctx, "", save)
+			if err != nil {
+				return err
+			}
+			rules, err := m.names.Parse(text)
+			if err != nil {
+				return fmt.Errorf("reading the output of %s: %w", save, err)
+			}
+			*into = slices.DeleteFunc(rules, func(t table.Table) bool { return t.Name != "raw" && t.Name != "filter" })
+			return nil
+		}
+	}
+	g.Go(read(&s.V4, m.tools.save4))
+	g.Go(read(&s.V6, m.tools.save6))
+	g.Go(func() error {
+		text, err := m.ns.run(ctx, "", "ipset", "save")
+		if err != nil {
+			return err
+		}
+		s.Sets, err = table.ParseSets(text)
+		if err != nil {
+			return fmt.Errorf("reading the output of ipset save: %w", err)
+		}
+		return nil
+	})
+	return s, g.Wait()
+}
+
+// Apply makes the kernel's state what is wanted. It compares with what it
+// left there the last time; Verify compares with what is there. An error means
+// that the state is unknown: the next Apply reads it first.
+//
+// Sets are made and filled before the rules change, emptied and removed after.
+// The rules of a table change in one step.
+func (m *Manager) Apply(ctx context.Context, want State) (Result, error) {
+	m.want = want
+	res := Result{Refused: map[string]error{}, BadSets: map[string]error{}}
+	if m.have == nil {
+		have, err := m.Read(ctx)
+		if err != nil {
+			return res, err
+		}
+		m.have = &have
+	}
+	m.forgetRefusals(want)
+	want.V4, want.V6 = m.withFallbacks(table.IPv4, want.V4, &res), m.withFallbacks(table.IPv6, want.V6, &res)
+	change := Plan(*m.have, want)
+	if change.Empty() {
+		return res, nil
+	}
+	res.Changed = true
+	have := *m.have
+	m.have = nil
+	if err := m.prepareSets(ctx, &change.sets, &res); err != nil {
+		return res, err
+	}
+	if err := m.restoreBoth(ctx, &have, &want, change, &res); err != nil {
+		return res, err
+	}
+	if err := m.finishSets(ctx, &change.sets, &res); err != nil {
+		return res, err
+	}
+	if len(res.BadSets) == 0 {
+		m.have = &State{V4: after(have.V4, want.V4), V6: after(have.V6, want.V6), Sets: afterSets(have.Sets, want.Sets)}
+	}
+	return res, nil
+}
+
+// Verify reads the kernel's state and repairs what is not as the last Apply
+// wanted it. What the kernel refused is tried again.
+func (m *Manager) Verify(ctx context.Context) (Result, error) {
+	m.have = nil
+	clear(m.refused)
+	res, err := m.Apply(ctx, m.want)
+	if res.Changed {
+		m.stats.repairs.Add(1)
+		m.log.Warn("rules or sets were not as left, repaired", "refused", len(res.Refused))
+	}
+	return res, err
+}
+
+// Remove takes everything that is ours out of the kernel.
+func (m *Manager) Remove(ctx context.Context) error {
+	m.have = nil
+	_, err := m.Apply(ctx, State{})
+	m.have = nil // a jump that is shared with another agent may be left
+	return err
+}
+
+func afterSets(have, want []table.Set) []table.Set {
+	out := slices.Clone(want)
+	names := map[string]bool{}
+	for _, s := range want {
+		names[s.Name] = true
+	}
+	for _, s := range have {
+		if !names[s.Name] && !isOwnSet(s.Name) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// withFallbacks replaces chains that the kernel refused before by their fallback.
+func (m *Manager) withFallbacks(f table.Family, want table.Ruleset, res *Result) table.Ruleset {
+	if len(m.refused) == 0 {
+		return want
+	}
+	out := slices.Clone(want)
+	for i := range out {
+		out[i].Chains = slices.Clone(out[i].Chains)
+		for j := range out[i].Chains {
+			c := &out[i].Chains[j]
+			if err, bad := m.refused[refusalOf(f, out[i].Name, c)]; bad {
+				res.Refused[c.Name] = err
+				c.Rules = c.Fallback
+			}
+		}
+	}
+	return out
+}
+
+func refusalOf(f table.Family, name string, c *table.Chain) refusal {
+	r := refusal{family: f, table: name, chain: c.Name, n: len(c.Rules)}
+	if r.n > 0 {
+		r.rules = &c.Rules[0]
+	}
+	return r
+}
+
+// forgetRefusals drops refusals of contents that are no longer wanted.
+func (m *Manager) forgetRefusals(want State) {
+	if len(m.refused) == 0 {
+		return
+	}
+	now := map[refusal]bool{}
+	for f, rules := range map[table.Family]table.Ruleset{table.IPv4: want.V4, table.IPv6: want.V6} {
+		for i := range rules {
+			for j := range rules[i].Chains {
+				now[refusalOf(f, rules[i].Name, &rules[i].Chains[j])] = true
+			}
+		}
+	}
+	maps.DeleteFunc(m.refused, func(r refusal, _ error) bool { return !now[r] })
+}
+
+// restoreBoth applies the rules of both families side by side. When a command
+// fails, the kernel may not be as thought: the state is read again and the
+// difference applied anew; when that fails too, a rule is bad.
+func (m *Manager) restoreBoth(ctx context.Context, have, want *State, c Change, res *Result) error {
+	if m.restore4and6(ctx, c) == nil {
+		return nil
+	}
+	now, err := m.Read(ctx)
+	if err != nil {
+		return err
+	}
+	*have = now
+	c.v4, c.v6 = planFamily(now.V4, want.V4), planFamily(now.V6, want.V6)
+	if err = m.restore4and6(ctx, c); err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return err
+	}
+	m.log.Warn("iptables-restore refused the rules, looking for the chain", "error", err)
+	if now, err = m.Read(ctx); err != nil {
+		return err
+	}
+	*have = now
+	if err := m.restoreSingly(ctx, table.IPv4, m.tools.restore4, now.V4, &want.V4, res); err != nil {
+		return err
+	}
+	return m.restoreSingly(ctx, table.IPv6, m.tools.restore6, now.V6, &want.V6, res)
+}
+
+func (m *Manager) restore4and6(ctx context.Context, c Change) error {
+	var g errgroup.Group
+	g.Go(func() error { return m.restore(ctx, m.tools.restore4, c.v4) })
+	g.Go(func() error { return m.restore(ctx, m.tools.restore6, c.v6) })
+	return g.Wait()
+}
+
+func (m *Manager) restore(ctx context.Context, tool string, tables []tableEdits) error {
+	if len(tables) == 0 {
+		return nil
+	}
+	m.stats.writes.Add(1)
+	for _, t := range tables {
+		for i := range t.edits {
+			m.stats.lines.Add(uint64(len(t.edits[i].lines) + 1))
+		}
+	}
+	_, err := m.ns.run(ctx, restoreText(tables), tool, "--noflush", "-w")
+	return err
+}
+
+// restoreSingly applies one family chain by chain: first those that have a
+// fallback, each alone, then the chains that lead to them. A chain counts as
+// refused when its rules fail and its fallback does not; any other failure is
+// not a rule's.
+func (m *Manager) restoreSingly(ctx context.Context, f table.Family, tool string, have table.Ruleset, want *table.Ruleset, res *Result) error {
+	out := slices.Clone(*want)
+	for i := range out {
+		t := &out[i]
+		t.Chains = slices.Clone(t.Chains)
+		h := have.Table(t.Name)
+		if h == nil {
+			h = &table.Table{Name: t.Name}
+		}
+		edits := planTable(h, t)
+		var made, rest []edit
+		for _, e := range edits {
+			if e.made {
+				made = append(made, edit{chain: e.chain, declare: true})
+			}
+		}
+		if err := m.restore(ctx, tool, nonEmpty(t.Name, made)); err != nil {
+			return err
+		}
+		for _, e := range edits {
+			if e.made {
+				e.declare = e.chain != topChain
+			}
+			if len(e.refill) == 0 {
+				rest = append(rest, e)
+				continue
+			}
+			if err := m.restore(ctx, tool, nonEmpty(t.Name, []edit{e})); err != nil {
+				c := t.Chain(e.chain)
+				if err := m.refuse(ctx, tool, f, t.Name, c, err); err != nil {
+					return err
+				}
+				res.Refused[e.chain] = err
+				c.Rules = c.Fallback
+			}
+		}
+		if err := m.restore(ctx, tool, nonEmpty(t.Name, rest)); err != nil {
+			return err
+		}
+	}
+	*want = out
+	return nil
+}
+
+// refuse puts a chain's fallback in force and remembers why.
+func (m *Manager) refuse(ctx context.Context, tool string, f table.Family, name string, c *table.Chain, why error) error {
+	closed := edit{chain: c.Name, declare: true, lines: appendLines(nil, c.Name, c.Fallback)}
+	if err := m.restore(ctx, tool, nonEmpty(name, []edit{closed})); err != nil {
+		return errors.Join(why, err)
+	}
+	m.refused[refusalOf(f, name, c)] = why
+	m.log.Error("chain refused, its fallback is in force", "chain", c.Name, "table", name, "error", why)
+	return nil
+}
+
+func nonEmpty(name string, edits []edit) []tableEdits {
+	if len(edits) == 0 {
+		return nil
+	}
+	return []tableEdits{{name, edits}}
+}

@@ -1,0 +1,155 @@
+package openflow
+
+import (
+	"context"
+	"fmt"
+
+	"weft/internal/host/flow"
+)
+
+// FlushZone forgets all connections of a connection tracking zone.
+func (c *Client) FlushZone(ctx context.Context, zone uint16) error {
+	err := c.confirmed(ctx, func(xid uint32) []byte {
+		b := append(appendNX(nil, xid, nxtCTFlushZone), 0, 0, 0, 0, 0, 0)
+		return end(be.AppendUint16(b, zone), 0)
+	})
+	if err != nil {
+		return fmt.Errorf("flushing connection tracking zone %d: %w", zone, err)
+	}
+	return nil
+}
+
+// Barrier returns when the switch has done all that was sent before.
+func (c *Client) Barrier(ctx context.Context) error {
+	return c.confirmed(ctx, func(xid uint32) []byte { return end(begin(nil, typeEchoRequest, xid), 0) })
+}
+
+// Meter drops what is above a rate.
+type Meter struct {
+	ID      uint32
+	Packets bool   // Rate and Burst count packets, not kilobits
+	Rate    uint32 // kilobits or packets a second
+	Burst   uint32 // kilobits or packets; 0 leaves it to the switch
+}
+
+// Commands of meter and group mods.
+const (
+	modAdd    = 0
+	modModify = 1
+	modDelete = 2
+)
+
+// Meter flags and band types.
+const (
+	meterKbps  = 1 << 0
+	meterPktps = 1 << 1
+	meterBurst = 1 << 2
+	meterStats = 1 << 3
+
+	bandDrop = 1
+)
+
+// AddMeter makes a meter; one of the same id must not exist.
+func (c *Client) AddMeter(ctx context.Context, m Meter) error { return c.meterMod(ctx, modAdd, m) }
+
+// ModifyMeter changes the rate of a meter that exists.
+func (c *Client) ModifyMeter(ctx context.Context, m Meter) error {
+	return c.meterMod(ctx, modModify, m)
+}
+
+// DeleteMeter deletes a meter and the flows that use it.
+func (c *Client) DeleteMeter(ctx context.Context, id uint32) error {
+	return c.meterMod(ctx, modDelete, Meter{ID: id})
+}
+
+func (c *Client) meterMod(ctx context.Context, command uint16, m Meter) error {
+	err := c.confirmed(ctx, func(xid uint32) []byte {
+		b := begin(nil, typeMeterMod, xid)
+		b = be.AppendUint16(b, command)
+		flags := uint16(meterKbps | meterStats)
+		if m.Packets {
+			flags = meterPktps | meterStats
+		}
+		if m.Burst != 0 {
+			flags |= meterBurst
+		}
+		b = be.AppendUint16(b, flags)
+		b = be.AppendUint32(b, m.ID)
+		if command != modDelete {
+			b = append(b, 0, bandDrop, 0, 16)
+			b = be.AppendUint32(b, m.Rate)
+			b = be.AppendUint32(b, m.Burst)
+			b = append(b, 0, 0, 0, 0)
+		}
+		return end(b, 0)
+	})
+	if err != nil {
+		return fmt.Errorf("meter %d: %w", m.ID, err)
+	}
+	return nil
+}
+
+// GroupKind says which buckets of a group run.
+type GroupKind uint8
+
+// Kinds of groups.
+const (
+	GroupAll      GroupKind = 0 // every bucket gets a copy
+	GroupSelect   GroupKind = 1 // one by a hash and the weights
+	GroupIndirect GroupKind = 2 // the only one
+	GroupFailover GroupKind = 3 // the first whose WatchPort is up
+)
+
+// Bucket is one list of actions of a group.
+type Bucket struct {
+	Weight    uint16 // of GroupSelect
+	WatchPort uint32 // of GroupFailover; 0 means none
+	Actions   []flow.Action
+}
+
+// AddGroup makes a group; one of the same id must not exist.
+func (c *Client) AddGroup(ctx context.Context, id uint32, kind GroupKind, buckets []Bucket) error {
+	return c.groupMod(ctx, modAdd, id, kind, buckets)
+}
+
+// ModifyGroup replaces the buckets of a group that exists.
+func (c *Client) ModifyGroup(ctx context.Context, id uint32, kind GroupKind, buckets []Bucket) error {
+	return c.groupMod(ctx, modModify, id, kind, buckets)
+}
+
+// DeleteGroup deletes a group and the flows that use it.
+func (c *Client) DeleteGroup(ctx context.Context, id uint32) error {
+	return c.groupMod(ctx, modDelete, id, GroupAll, nil)
+}
+
+func (c *Client) groupMod(ctx context.Context, command uint16, id uint32, kind GroupKind, buckets []Bucket) error {
+	b := begin(nil, typeGroupMod, 0)
+	b = be.AppendUint16(b, command)
+	b = append(b, byte(kind), 0)
+	b = be.AppendUint32(b, id)
+	for _, k := range buckets {
+		at := len(b)
+		b = append(b, 0, 0)
+		b = be.AppendUint16(b, k.Weight)
+		watch := k.WatchPort
+		if watch == 0 {
+			watch = flow.PortAny
+		}
+		b = be.AppendUint32(b, watch)
+		b = be.AppendUint32(b, flow.PortAny) // no group to watch
+		b = append(b, 0, 0, 0, 0)
+		b = flow.AppendActions(b, k.Actions)
+		be.PutUint16(b[at:], uint16(len(b)-at))
+	}
+	if len(b) > maxMessage {
+		return fmt.Errorf("group %d: %d buckets do not fit a message", id, len(buckets))
+	}
+	err := c.confirmed(ctx, func(xid uint32) []byte {
+		be.PutUint32(b[4:], xid)
+		return end(b, 0)
+	})
+	if err != nil {
+		return fmt.Errorf("group %d: %w", id, err)
+	}
+	return nil
+}
