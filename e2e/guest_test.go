@@ -70,10 +70,10 @@ func (w *world) listen(t testing.TB, vm string, port int) {
 	})
 }
 
-// connects reports whether a TCP connection is made within a second.
+// connects reports whether a TCP connection is made within 300 ms.
 func (w *world) connects(t testing.TB, vm, to string, port int) bool {
 	t.Helper()
-	_, err := w.lab.VMOutput(t.Context(), vm, "nc", "-z", "-w", "1", to, strconv.Itoa(port))
+	_, err := w.lab.VMOutput(t.Context(), vm, "timeout", "0.3", "nc", "-z", to, strconv.Itoa(port))
 	return err == nil
 }
 

@@ -40,7 +40,10 @@ func runAll(m *testing.M) int {
 		fmt.Println(err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	keep := os.Getenv("WEFT_E2E_KEEP") != ""
+	if !keep {
+		defer os.RemoveAll(dir)
+	}
 	weft := filepath.Join(dir, "weft")
 	if out, err := exec.Command("go", "build", "-o", weft, "weft/cmd/weft").CombinedOutput(); err != nil {
 		fmt.Printf("building weft: %v\n%s", err, out)
@@ -59,7 +62,7 @@ func runAll(m *testing.M) int {
 		return 1
 	}
 	fmt.Printf("lab up in %.2f s\n", time.Since(began).Seconds())
-	if os.Getenv("WEFT_E2E_KEEP") == "" {
+	if !keep {
 		defer func() {
 			if err := w.lab.Down(context.Background()); err != nil {
 				fmt.Println("taking the lab down:", err)

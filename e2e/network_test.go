@@ -46,7 +46,7 @@ func (w *world) vm(t testing.TB, name, host, network string, more ...func(*labcm
 // ping sends n pings every 10 ms and returns how many were answered.
 func (w *world) ping(t testing.TB, vm, to string, n int) int {
 	t.Helper()
-	out, _ := w.lab.VMOutput(t.Context(), vm, "ping", "-i", "0.01", "-c", fmt.Sprint(n), "-W", "1", to)
+	out, _ := w.lab.VMOutput(t.Context(), vm, "ping", "-i", "0.01", "-c", fmt.Sprint(n), "-W", "0.5", to)
 	return strings.Count(out, "bytes from")
 }
 
@@ -72,6 +72,9 @@ func TestGuestsOnTwoHostsReachEachOtherOverGRE(t *testing.T) {
 	w.vm(t, "a1", "compute1", n)
 	b := w.vm(t, "b1", "compute2", n)
 	w.reaches(t, "a1", b.Addrs[0].String())
+	if p, err := w.Port(t.Context(), b.ID); err != nil || p.Status != "ACTIVE" {
+		t.Errorf("the port of a guest that is reached is %s, %v", p.Status, err)
+	}
 	if got := w.ping(t, "a1", b.Addrs[0].String(), 100); got != 100 {
 		t.Errorf("%d of 100 pings answered", got)
 	}

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"weft/internal/labcmd"
 )
 
 // rootCommand is the tree of all commands.
@@ -27,6 +29,9 @@ commands, or any client of the Networking API, to make networks.`,
 		c.GroupID = "run"
 		root.AddCommand(c)
 	}
+	lab := labcmd.Command(nil)
+	lab.GroupID = "run"
+	root.AddCommand(lab)
 	return root
 }
 

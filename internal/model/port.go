@@ -89,7 +89,7 @@ func (p *Port) Settle(before *Port) {
 		return
 	}
 	p.SpecRevision, p.Binding.Since = before.SpecRevision, before.Binding.Since
-	if p.Binding.HostID != before.Binding.HostID || p.MAC != before.MAC || p.AdminStateUp != before.AdminStateUp {
+	if p.Binding.HostID != before.Binding.HostID || p.Binding.VIFType != before.Binding.VIFType || p.MAC != before.MAC || p.AdminStateUp != before.AdminStateUp {
 		p.Binding.Since = p.Revision
 		p.SpecRevision = p.Revision
 		return

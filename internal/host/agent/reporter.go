@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"sync"
 
 	"weft/internal/model"
@@ -30,12 +31,9 @@ func (r *reporter) say(all map[model.PortID]model.Report) {
 			delete(r.pending, id)
 		}
 	}
-	for id := range r.told {
-		if _, ok := all[id]; !ok {
-			delete(r.told, id)
-			delete(r.pending, id)
-		}
-	}
+	gone := func(id model.PortID, _ model.Report) bool { _, here := all[id]; return !here }
+	maps.DeleteFunc(r.told, gone)
+	maps.DeleteFunc(r.pending, gone)
 	r.signalLocked()
 }
 

@@ -32,15 +32,18 @@ type Store interface {
 	Update(ctx context.Context, fn func(tx *store.Tx) error) (uint64, error)
 }
 
-// Config is what a Server is made of; all fields but Registry are required.
+// Config is what a Server is made of; all fields but Rebind and Registry are required.
 type Config struct {
 	Store        Store
 	Authority    *pki.Authority
 	Now          func() time.Time
 	Random       func() [16]byte
 	L2Population bool
-	Log          *slog.Logger
-	Registry     prometheus.Registerer
+	// Rebind binds the ports of a host again that could not be bound before it was known. It runs in
+	// the transaction that writes the host; nil: nothing is done.
+	Rebind   func(tx *store.Tx, host string)
+	Log      *slog.Logger
+	Registry prometheus.Registerer
 }
 
 // Server is the dispatcher.
@@ -257,6 +260,9 @@ func (s *Server) register(ctx context.Context, row *model.Host) (uint64, error) 
 		}
 		row.SeenAt = now
 		tx.PutHost(row)
+		if s.cfg.Rebind != nil {
+			s.cfg.Rebind(tx, row.Name)
+		}
 		return nil
 	})
 }

@@ -216,7 +216,9 @@ func TestSession_manyChangesEndInTheViewFromScratch(t *testing.T) {
 		})
 	}
 	want := hostview.View(h.store.Snapshot(), "compute1")
-	s.until("all", func(v *model.HostView) bool { return v.Revision >= want.Revision || len(v.Ports) == len(want.Ports) && same(v, want) })
+	s.until("all", func(v *model.HostView) bool {
+		return v.Revision >= want.Revision || len(v.Ports) == len(want.Ports) && same(v, want)
+	})
 	if !same(s.view, want) {
 		t.Fatalf("%d ports by deltas, %d from scratch", len(s.view.Ports), len(want.Ports))
 	}

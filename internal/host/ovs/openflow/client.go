@@ -58,7 +58,7 @@ type Client struct {
 func New(path string, events Events, log *slog.Logger) *Client {
 	return &Client{
 		path: path, events: events, log: log.With("bridge_socket", path),
-		probe: 10 * time.Second, minBackoff: 50 * time.Millisecond, maxBackoff: 2 * time.Second,
+		probe: 10 * time.Second, minBackoff: 20 * time.Millisecond, maxBackoff: 200 * time.Millisecond,
 	}
 }
 
@@ -74,7 +74,11 @@ func (c *Client) Run(ctx context.Context) error {
 			epoch++
 			backoff = c.minBackoff
 		}
-		c.log.Info("openflow connection is down", "err", err, "retry_in", backoff)
+		level := slog.LevelDebug // the switch may be away for long: said once, not at each attempt
+		if connected {
+			level = slog.LevelInfo
+		}
+		c.log.Log(ctx, level, "openflow connection is down", "err", err)
 		select {
 		case <-ctx.Done():
 			return nil

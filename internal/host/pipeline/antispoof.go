@@ -1,0 +1,102 @@
+package pipeline
+
+import (
+	"net/netip"
+	"slices"
+
+	"weft/internal/host/flow"
+	"weft/internal/model"
+)
+
+// identity is one address that a port may speak for, and the MAC it does so with.
+type identity struct {
+	prefix netip.Prefix
+	mac    model.MAC
+}
+
+// identities lists what a port may speak for: its fixed addresses, its address
+// pairs, and the link-local address of each of its MACs (RFC 4291, 2.5.6).
+func identities(v *model.PortView) []identity {
+	var ids []identity
+	add := func(p netip.Prefix, mac model.MAC) {
+		if id := (identity{p, mac}); p.IsValid() && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	for _, f := range v.FixedIPs {
+		if a := f.Addr.Unmap(); a.IsValid() {
+			add(netip.PrefixFrom(a, a.BitLen()), v.MAC)
+		}
+	}
+	for _, mac := range macsOf(v) {
+		add(linkLocal(mac), mac)
+	}
+	for _, pair := range v.AddressPairs {
+		if isUnicast(pair.MAC) {
+			add(pair.Prefix.Masked(), pair.MAC)
+		}
+	}
+	return ids
+}
+
+func linkLocal(mac model.MAC) netip.Prefix {
+	a := [16]byte{0: 0xfe, 1: 0x80}
+	eui := mac.EUI64()
+	copy(a[8:], eui[:])
+	return netip.PrefixFrom(netip.AddrFrom16(a), 128)
+}
+
+// macsOf lists the MACs that a port may send from, its own first.
+func macsOf(v *model.PortView) []model.MAC {
+	macs := []model.MAC{v.MAC}
+	for _, pair := range v.AddressPairs {
+		if isUnicast(pair.MAC) && !slices.Contains(macs, pair.MAC) {
+			macs = append(macs, pair.MAC)
+		}
+	}
+	return macs
+}
+
+// antiSpoof lets a port with port security send IPv4, IPv6 and ARP only, from
+// its own MACs, and claim no address but its own in ARP and neighbour
+// discovery. The IP source of other packets is the firewall's to check.
+func (b *builder) antiSpoof(n *network, p port, cookie uint64) {
+	from := func(m flow.Match) flow.Match { return m.InPort(p.ofport) }
+	classify := func(prio uint16, m flow.Match, next uint8) {
+		b.brInt(cookie, IntClassify, prio, from(m), n.setReg(), flow.GotoTable{Table: next})
+	}
+	classify(prioARP, flow.MatchARP(), IntNeighbours)
+	classify(prioARP, flow.MatchICMPv6().Uint(flow.ICMPv6Type, neighborSolicit), IntNeighbours)
+	classify(prioARP, flow.MatchICMPv6().Uint(flow.ICMPv6Type, neighborAdvert), IntNeighbours)
+	classify(prioPort, flow.MatchIPv4(), IntSource)
+	classify(prioPort, flow.MatchIPv6(), IntSource)
+
+	own := func(m flow.Match) {
+		b.brInt(cookie, IntNeighbours, prioOwn, from(m), flow.GotoTable{Table: IntSource})
+	}
+	for _, id := range identities(p.view) {
+		if id.prefix.Addr().Is4() {
+			own(flow.MatchARP().Prefix(flow.ARPSPA, id.prefix).MAC(flow.ARPSHA, hw(id.mac)))
+			continue
+		}
+		// The option with the link-layer address may be missing; it is then zero.
+		advert := icmpv6(neighborAdvert).Prefix(flow.NDTarget, id.prefix)
+		own(advert.MAC(flow.NDTLL, hw(id.mac)))
+		own(advert.MAC(flow.NDTLL, hw(model.MAC{})))
+	}
+	macs := macsOf(p.view)
+	for _, mac := range macs {
+		// An ARP probe claims nothing (RFC 5227, 2.1.1).
+		own(flow.MatchARP().Uint(flow.ARPOp, 1).Addr(flow.ARPSPA, netip.IPv4Unspecified()).MAC(flow.ARPSHA, hw(mac)))
+		own(icmpv6(neighborSolicit).MAC(flow.NDSLL, hw(mac)))
+	}
+	own(icmpv6(neighborSolicit).MAC(flow.NDSLL, hw(model.MAC{})))
+
+	for _, mac := range macs {
+		actions := []flow.Action{flow.GotoTable{Table: IntLocalEgress}}
+		if mac != p.view.MAC {
+			actions = []flow.Action{learnPort(p), flow.GotoTable{Table: IntLocalEgress}}
+		}
+		b.brInt(cookie, IntSource, prioOwn, from(flow.Match{}).EthSrc(hw(mac)), actions...)
+	}
+}

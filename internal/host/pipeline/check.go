@@ -1,0 +1,236 @@
+package pipeline
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"weft/internal/model"
+)
+
+// maxVLAN is the highest VLAN id a network may have (IEEE 802.1Q); 4095 is
+// reserved, and Neutron parks dead ports on it.
+const maxVLAN = 4094
+
+// checkNetworks fills b.networks with the networks that can be programmed.
+func (b *builder) checkNetworks() map[model.NetworkID]*network {
+	byID := make(map[model.NetworkID]*network, len(b.in.Networks))
+	vlans := map[uint16]bool{}
+	segments := map[model.Segment]bool{}
+	for _, id := range sortedKeys(b.in.Networks, func(x, y model.NetworkID) int { return x.Compare(y.UUID) }) {
+		in := b.in.Networks[id]
+		if in.View == nil || in.View.ID != id {
+			b.problem(model.KindNetwork, id.UUID, "the network has no view")
+			continue
+		}
+		if in.VLAN < 1 || in.VLAN > maxVLAN || vlans[in.VLAN] {
+			b.problem(model.KindNetwork, id.UUID, "local VLAN id %d is not valid or not its own", in.VLAN)
+			continue
+		}
+		segment := b.place(in.View.Segment)
+		if segment.Type != model.TypeLocal && segments[segment] {
+			b.problem(model.KindNetwork, id.UUID, "another network is on %s segment %d already", segment.Type, segment.Tag)
+			continue
+		}
+		n := &network{view: in.View, vlan: in.VLAN}
+		if !b.checkSegment(n) {
+			continue
+		}
+		vlans[in.VLAN], segments[segment] = true, true
+		b.checkDHCP(n)
+		byID[id] = n
+		b.networks = append(b.networks, n)
+	}
+	slices.SortFunc(b.networks, func(x, y *network) int { return cmp.Compare(x.vlan, y.vlan) })
+	return byID
+}
+
+// place reduces a segment to what tells it from others on the wire.
+func (b *builder) place(s model.Segment) model.Segment {
+	at := model.Segment{Type: s.Type, Tag: s.Tag}
+	if s.Type == model.TypeFlat || s.Type == model.TypeVLAN {
+		at.Physical = "unknown " + s.Physical
+		if phy, found := b.in.Local.Physical[s.Physical]; found {
+			at.Physical = phy.Bridge // two names may share one
+		}
+	}
+	if s.Type == model.TypeFlat {
+		at.Tag = 0
+	}
+	return at
+}
+
+// checkSegment finds the network's way to other hosts. A network without one
+// still connects the ports of this host.
+func (b *builder) checkSegment(n *network) bool {
+	id, seg := n.view.ID.UUID, n.view.Segment
+	switch seg.Type {
+	case model.TypeLocal:
+		return true
+	case model.TypeGRE, model.TypeVXLAN, model.TypeGeneve:
+		if seg.Type != model.TypeGRE && seg.Tag >= 1<<24 {
+			b.problem(model.KindNetwork, id, "%s segment %d does not fit 24 bits", seg.Type, seg.Tag)
+			return false
+		}
+		if !b.in.Local.TunnelAddr.IsValid() {
+			b.problem(model.KindNetwork, id, "the host has no tunnel address for a %s network", seg.Type)
+			return true
+		}
+		n.uplink = b.in.Local.PatchTun
+		if n.uplink == 0 || b.in.Local.PatchInt == 0 {
+			b.waiting(model.KindNetwork, id, "the patch ports between br-int and br-tun are not there yet")
+		}
+		return true
+	case model.TypeFlat, model.TypeVLAN:
+		if seg.Type == model.TypeVLAN && (seg.Tag < 1 || seg.Tag > maxVLAN) {
+			b.problem(model.KindNetwork, id, "VLAN id %d is not valid", seg.Tag)
+			return false
+		}
+		phy, found := b.in.Local.Physical[seg.Physical]
+		if !found {
+			b.problem(model.KindNetwork, id, "the host has no bridge for physical network %q", seg.Physical)
+			return true
+		}
+		if phy.Int == 0 || phy.Phy == 0 {
+			b.waiting(model.KindNetwork, id, "the patch ports to bridge "+phy.Bridge+" are not there yet")
+			return true
+		}
+		n.phy, n.uplink = &phy, phy.Int
+		return true
+	}
+	b.problem(model.KindNetwork, id, "unknown network type %q", seg.Type)
+	return false
+}
+
+func (b *builder) checkDHCP(n *network) {
+	if !isUnicast(n.view.DHCPMAC) {
+		return
+	}
+	for _, s := range n.view.Subnets {
+		n.answers4 = n.answers4 || s.EnableDHCP && s.CIDR.Addr().Is4()
+	}
+	for _, a := range n.view.DHCPAddrs {
+		if a = a.Unmap(); a.Is4() && !slices.Contains(n.dhcp4, a) {
+			n.dhcp4 = append(n.dhcp4, a)
+		}
+	}
+	slices.SortFunc(n.dhcp4, netip.Addr.Compare)
+}
+
+// onNetwork names a MAC on a network.
+type onNetwork struct {
+	network model.NetworkID
+	mac     model.MAC
+}
+
+// checkPorts hands every port that can be wired to its network.
+func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
+	used := map[uint32]bool{}
+	macs := map[onNetwork]bool{}
+	for _, id := range sortedKeys(b.in.Ports, comparePorts) {
+		v := b.in.Ports[id]
+		n := networks[v.NetworkID]
+		switch {
+		case n == nil:
+			b.problem(model.KindPort, id.UUID, "network %s cannot be programmed on this host", v.NetworkID)
+			continue
+		case !isUnicast(v.MAC):
+			b.problem(model.KindPort, id.UUID, "%s is not a MAC address that a port can have", v.MAC)
+			continue
+		case !v.AdminStateUp || !n.view.AdminStateUp:
+			continue // as it should be: down
+		case v.PortSecurity && v.Firewall == model.FirewallNative:
+			// Nothing filters such a port in this pipeline: rather no traffic.
+			b.problem(model.KindPort, id.UUID, "the native firewall is not in this pipeline")
+			continue
+		}
+		ofport := b.in.Local.Ports[id]
+		switch {
+		case ofport == 0:
+			b.waiting(model.KindPort, id.UUID, "its device is not on br-int yet")
+			continue
+		case used[ofport] || b.reservedIntPort(ofport):
+			b.problem(model.KindPort, id.UUID, "port %d of br-int has another use", ofport)
+			continue
+		case macs[onNetwork{v.NetworkID, v.MAC}]:
+			b.problem(model.KindPort, id.UUID, "another port of the network has MAC %s", v.MAC)
+			continue
+		}
+		used[ofport], macs[onNetwork{v.NetworkID, v.MAC}] = true, true
+		p := port{view: v, ofport: ofport, open: !v.PortSecurity}
+		for _, pair := range v.AddressPairs {
+			p.open = p.open || pair.MAC != v.MAC && isUnicast(pair.MAC)
+		}
+		n.open = n.open || p.open
+		n.ports = append(n.ports, p)
+		b.out.Wired = append(b.out.Wired, id)
+	}
+	for _, n := range b.networks {
+		slices.SortStableFunc(n.ports, func(x, y port) int { return cmp.Compare(x.ofport, y.ofport) })
+	}
+}
+
+// reservedIntPort reports whether a number on br-int is a patch port's, or one
+// of the numbers that OpenFlow reserves (OFPP_MAX is 0xffffff00).
+func (b *builder) reservedIntPort(ofport uint32) bool {
+	if ofport > 0xffffff00 || ofport == b.in.Local.PatchTun {
+		return true
+	}
+	for _, phy := range b.in.Local.Physical {
+		if ofport == phy.Int {
+			return true
+		}
+	}
+	return false
+}
+
+// checkPeers hands peers to their networks and finds the tunnels to them.
+func (b *builder) checkPeers(networks map[model.NetworkID]*network) {
+	wanted := map[Tunnel]bool{}
+	macs := map[onNetwork]bool{}
+	for _, id := range sortedKeys(b.in.Peers, comparePorts) {
+		v := b.in.Peers[id]
+		n := networks[v.NetworkID]
+		switch {
+		case n == nil:
+			continue // the network has told why
+		case !isUnicast(v.MAC):
+			b.problem(model.KindPeer, id.UUID, "%s is not a MAC address that a port can have", v.MAC)
+			continue
+		case macs[onNetwork{v.NetworkID, v.MAC}]:
+			b.problem(model.KindPeer, id.UUID, "another peer on the network has MAC %s", v.MAC)
+			continue
+		}
+		if n.tunnelled() {
+			if !v.Tunnel.IsValid() || v.Tunnel == b.in.Local.TunnelAddr {
+				b.problem(model.KindPeer, id.UUID, "no tunnel leads to address %q", v.Tunnel)
+				continue
+			}
+			if b.in.Local.TunnelAddr.IsValid() {
+				t := Tunnel{n.view.Segment.Type, v.Tunnel}
+				wanted[t] = true
+				if ofport := b.in.Local.Tunnels[t]; ofport != 0 && !slices.Contains(n.remotes, ofport) {
+					n.remotes = append(n.remotes, ofport)
+				}
+			}
+		}
+		macs[onNetwork{v.NetworkID, v.MAC}] = true
+		n.peers = append(n.peers, v)
+	}
+	for _, n := range b.networks {
+		slices.Sort(n.remotes)
+	}
+	for t := range wanted {
+		b.out.Tunnels = append(b.out.Tunnels, t)
+	}
+	slices.SortFunc(b.out.Tunnels, compareTunnels)
+}
+
+func comparePorts(x, y model.PortID) int { return x.Compare(y.UUID) }
+
+func compareTunnels(x, y Tunnel) int {
+	return cmp.Or(cmp.Compare(x.Type, y.Type), x.Remote.Compare(y.Remote))
+}
+
+// isUnicast reports whether a MAC can be a port's.
+func isUnicast(m model.MAC) bool { return !m.IsZero() && !m.IsMulticast() }

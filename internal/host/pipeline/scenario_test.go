@@ -1,0 +1,123 @@
+package pipeline
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"weft/internal/model"
+)
+
+// Ids of the scenarios: the kind of object is seen in the first digits.
+func netID(n int) model.NetworkID { return model.NetworkID{UUID: uuid(0x0e, n)} }
+func portID(n int) model.PortID   { return model.PortID{UUID: uuid(0x37, n)} }
+func peerID(n int) model.PortID   { return model.PortID{UUID: uuid(0x9e, n)} }
+
+func uuid(kind byte, n int) model.UUID {
+	u := model.UUID{kind, 6: 0x40, 8: 0x80}
+	binary.BigEndian.PutUint32(u[1:], uint32(n))
+	return u
+}
+
+func mac(n int) model.MAC {
+	m := model.MAC{0xfa, 0x16, 0x3e}
+	m[3], m[4], m[5] = byte(n>>16), byte(n>>8), byte(n)
+	return m
+}
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// host returns a host with all its patch ports and tunnels to two others.
+func host() Input {
+	gre := func(a string) Tunnel { return Tunnel{model.TypeGRE, addr(a)} }
+	return Input{
+		L2Population: true,
+		Local: Local{
+			TunnelAddr: addr("10.0.1.31"),
+			PatchTun:   1, PatchInt: 1,
+			Ports:    map[model.PortID]uint32{},
+			Tunnels:  map[Tunnel]uint32{gre("10.0.1.21"): 2, gre("10.0.1.32"): 3, {model.TypeVXLAN, addr("10.0.1.32")}: 4, {model.TypeGeneve, addr("10.0.1.32")}: 5},
+			Physical: map[string]Physical{"ext": {"br-ex", 90, 91}},
+		},
+		Networks: map[model.NetworkID]Network{},
+		Ports:    map[model.PortID]*model.PortView{},
+		Peers:    map[model.PortID]*model.PeerView{},
+	}
+}
+
+// network adds network n with local VLAN id n, subnet 10.0.n.0/24 with DHCP at
+// .2, and the given segment.
+func (in Input) network(n int, typ model.NetworkType, tag uint32) Input {
+	seg := model.Segment{Type: typ, Tag: tag}
+	if typ == model.TypeFlat || typ == model.TypeVLAN {
+		seg.Physical = "ext"
+	}
+	in.Networks[netID(n)] = Network{VLAN: uint16(n), View: &model.NetworkView{
+		ID: netID(n), AdminStateUp: true, MTU: 1458, Segment: seg,
+		Subnets: []model.SubnetView{{
+			CIDR:    netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(n), 0}), 24),
+			Gateway: netip.AddrFrom4([4]byte{10, 0, byte(n), 1}), EnableDHCP: true,
+		}},
+		DHCPMAC: mac(0xdc00 + n), DHCPAddrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(n), 2})},
+	}}
+	return in
+}
+
+// port wires port p (OpenFlow number p, address .p, MAC p) to network n.
+func (in Input) port(n, p int) Input {
+	in.Ports[portID(p)] = &model.PortView{
+		ID: portID(p), NetworkID: netID(n), MAC: mac(p), AdminStateUp: true, PortSecurity: true,
+		FixedIPs: []model.FixedIP{{Addr: netip.AddrFrom4([4]byte{10, 0, byte(n), byte(p)})}},
+		Firewall: model.FirewallHybrid,
+	}
+	in.Local.Ports[portID(p)] = uint32(p)
+	return in
+}
+
+// peer adds a port with address .p and MAC p to network n, on another host.
+func (in Input) peer(n, p int, host string) Input {
+	v := &model.PeerView{
+		PortID: peerID(p), NetworkID: netID(n), MAC: mac(p),
+		Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(n), byte(p)})},
+	}
+	if host != "" {
+		v.Tunnel = addr(host)
+	}
+	in.Peers[v.PortID] = v
+	return in
+}
+
+// scenarios are the hosts whose flows are kept as goldens.
+func scenarios() map[string]Input {
+	learning := host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12).
+		peer(1, 21, "10.0.1.21").peer(1, 22, "10.0.1.32")
+	learning.L2Population = false
+
+	open := host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12).port(1, 13).peer(1, 21, "10.0.1.21")
+	open.Ports[portID(12)].PortSecurity = false
+	open.Ports[portID(13)].AddressPairs = []model.AddressPair{
+		{Prefix: netip.MustParsePrefix("10.0.1.200/32"), MAC: model.MAC{0, 0, 0x5e, 0, 1, 7}},
+		{Prefix: netip.MustParsePrefix("10.0.1.128/25"), MAC: mac(13)},
+		{Prefix: netip.MustParsePrefix("0.0.0.0/0"), MAC: mac(13)},
+	}
+
+	v6 := host().network(1, model.TypeGRE, 100).port(1, 11)
+	v6.Networks[netID(1)].View.Subnets[0].CIDR = netip.MustParsePrefix("2001:db8::/64")
+	v6.Networks[netID(1)].View.DHCPAddrs = []netip.Addr{addr("2001:db8::2")}
+	v6.Ports[portID(11)].FixedIPs = []model.FixedIP{{Addr: addr("2001:db8::11")}}
+	v6.Ports[portID(11)].AddressPairs = []model.AddressPair{{Prefix: netip.MustParsePrefix("2001:db8:0:1::/64"), MAC: mac(11)}}
+
+	return map[string]Input{
+		"empty":     host(),
+		"one-host":  host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12),
+		"populated": host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12).peer(1, 21, "10.0.1.21").peer(1, 22, "10.0.1.32"),
+		"learning":  learning,
+		"open":      open,
+		"ipv6":      v6,
+		"tunnel-types": host().network(1, model.TypeGRE, 100).port(1, 11).peer(1, 21, "10.0.1.32").
+			network(2, model.TypeVXLAN, 100).port(2, 12).peer(2, 22, "10.0.1.32").
+			network(3, model.TypeGeneve, 100).port(3, 13).peer(3, 23, "10.0.1.32"),
+		"provider": host().network(1, model.TypeFlat, 0).port(1, 11).
+			network(2, model.TypeVLAN, 200).port(2, 12).peer(2, 22, "").
+			network(3, model.TypeLocal, 0).port(3, 13).port(3, 14),
+	}
+}

@@ -1,0 +1,91 @@
+package network
+
+import (
+	"weft/internal/model"
+	"weft/internal/server/authn"
+	"weft/internal/server/policy"
+)
+
+// Readers of single objects: what a snapshot and a transaction both are.
+type (
+	networkReader interface {
+		Network(model.NetworkID) *model.Network
+	}
+	subnetReader interface {
+		networkReader
+		Subnet(model.SubnetID) *model.Subnet
+	}
+	portReader interface {
+		networkReader
+		Port(model.PortID) *model.Port
+	}
+	groupReader interface {
+		SecurityGroup(model.SecurityGroupID) *model.SecurityGroup
+	}
+	ruleReader interface {
+		groupReader
+		SecurityGroupRule(model.SecurityGroupRuleID) *model.SecurityGroupRule
+	}
+	agentReader interface {
+		HostByAgent(model.AgentID) *model.Host
+	}
+)
+
+// Network returns a network that the principal may see, else NetworkNotFound:
+// what is invisible does not exist.
+func (r *Rules) Network(rd networkReader, who authn.Principal, id model.NetworkID) (*model.Network, error) {
+	n := rd.Network(id)
+	if n == nil || !policy.Allowed(who, "get_network", policy.NetworkTarget(n)) {
+		return nil, networkNotFound(id)
+	}
+	return n, nil
+}
+
+// Subnet returns a subnet that the principal may see, else SubnetNotFound.
+func (r *Rules) Subnet(rd subnetReader, who authn.Principal, id model.SubnetID) (*model.Subnet, error) {
+	s := rd.Subnet(id)
+	if s == nil || !policy.Allowed(who, "get_subnet", policy.SubnetTarget(s, rd.Network(s.NetworkID))) {
+		return nil, subnetNotFound(id)
+	}
+	return s, nil
+}
+
+// Port returns a port that the principal may see, else PortNotFound.
+func (r *Rules) Port(rd portReader, who authn.Principal, id model.PortID) (*model.Port, error) {
+	p := rd.Port(id)
+	if p == nil || !policy.Allowed(who, "get_port", policy.PortTarget(p, rd.Network(p.NetworkID))) {
+		return nil, portNotFound(id)
+	}
+	return p, nil
+}
+
+// SecurityGroup returns a group that the principal may see, else
+// SecurityGroupNotFound.
+func (r *Rules) SecurityGroup(rd groupReader, who authn.Principal, id model.SecurityGroupID) (*model.SecurityGroup, error) {
+	g := rd.SecurityGroup(id)
+	if g == nil || !policy.Allowed(who, "get_security_group", policy.SecurityGroupTarget(g)) {
+		return nil, groupNotFound(id)
+	}
+	return g, nil
+}
+
+// SecurityGroupRule returns a rule that the principal may see, else
+// SecurityGroupRuleNotFound.
+func (r *Rules) SecurityGroupRule(rd ruleReader, who authn.Principal, id model.SecurityGroupRuleID) (*model.SecurityGroupRule, error) {
+	rule := rd.SecurityGroupRule(id)
+	if rule == nil || !policy.Allowed(who, "get_security_group_rule",
+		policy.SecurityGroupRuleTarget(rule, rd.SecurityGroup(rule.GroupID))) {
+		return nil, ruleNotFound(id)
+	}
+	return rule, nil
+}
+
+// Agent returns the host of an agent that the principal may see, else
+// AgentNotFound.
+func (r *Rules) Agent(rd agentReader, who authn.Principal, id model.AgentID) (*model.Host, error) {
+	h := rd.HostByAgent(id)
+	if h == nil || !policy.Allowed(who, "get_agent", policy.Target{}) {
+		return nil, agentNotFound(id)
+	}
+	return h, nil
+}

@@ -1,0 +1,201 @@
+package neutron
+
+import (
+	"iter"
+	"maps"
+	"net/http"
+	"slices"
+
+	"weft/internal/model"
+	"weft/internal/server/authn"
+	"weft/internal/server/network"
+	"weft/internal/server/policy"
+	"weft/internal/server/store"
+)
+
+// agentBinary and agentType are what Neutron calls the agent of an Open vSwitch
+// host; Nova and the dashboards look for them.
+const (
+	agentBinary = "neutron-openvswitch-agent"
+	agentType   = "Open vSwitch agent"
+	// defaultZone is the zone of hosts that name none.
+	defaultZone = "nova"
+)
+
+// agentResource declares agents: the hosts, seen through the extension agent.
+// They come and go with their sessions; the API changes two attributes.
+func agentResource(rules *network.Rules, alive func(host string) bool) *resource[model.Host, network.AgentSpec] {
+	type (
+		M    = model.Host
+		S    = network.AgentSpec
+		attr = attribute[M, S]
+	)
+	var d declare[M, S]
+	rows := func(v *view) iter.Seq[*store.Row[M]] {
+		list := slices.Collect(v.HostRows())
+		slices.SortFunc(list, func(a, b *store.Row[M]) int { return a.Obj.AgentID.Compare(b.Obj.AgentID.UUID) })
+		return slices.Values(list)
+	}
+	constant := func(name, value string) attr { return d.str(name, func(*M) string { return value }, nil, nil) }
+	r := &resource[M, S]{
+		name: "agent", collection: "agents", path: "agents",
+		fresh:   true,
+		id:      func(h *M) model.UUID { return h.AgentID.UUID },
+		target:  func(*view, *M) policy.Target { return policy.Target{} },
+		missing: notFound("AgentNotFound", "Agent %s could not be found."),
+
+		row: func(v *view, id model.UUID) *store.Row[M] {
+			h := v.HostByAgent(model.AgentID{UUID: id})
+			if h == nil {
+				return nil
+			}
+			return v.HostRow(h.Name)
+		},
+		rows: rows,
+
+		update: func(tx *store.Tx, env network.Env, who authn.Principal, id model.UUID, s S, _ *int64) (*M, error) {
+			return rules.UpdateAgent(tx, env, who, model.AgentID{UUID: id}, s)
+		},
+		remove: func(tx *store.Tx, env network.Env, who authn.Principal, id model.UUID, _ *int64) error {
+			h := tx.HostByAgent(model.AgentID{UUID: id})
+			return rules.DeleteAgent(tx, env, who, model.AgentID{UUID: id}, h != nil && alive(h.Name))
+		},
+	}
+	r.attributes = []attr{
+		d.id("id", func(h *M) model.UUID { return h.AgentID.UUID }).by(byID(r.row)),
+		d.str("host", func(h *M) string { return h.Name }, nil, nil).
+			by(func(v *view, host string) iter.Seq[*store.Row[M]] { return one(v.HostRow(host)) }),
+		constant("binary", agentBinary),
+		constant("agent_type", agentType),
+		constant("topic", "N/A"),
+		d.str("availability_zone", zoneOf, nil, nil),
+		d.flag("admin_state_up", func(h *M) bool { return h.AdminStateUp }, func(s *S) *network.Opt[bool] { return &s.AdminStateUp }).putOnly(),
+		attr{
+			name: "alive",
+			show: func(b []byte, v *view, h *M) []byte { return appendBool(b, v.api.Alive(h.Name)) },
+			match: func(v *view, values []string) (func(*M) bool, error) {
+				return matchBool(func(h *M) bool { return v.api.Alive(h.Name) })(v, values)
+			},
+		},
+		d.strOrNull("description", func(h *M) string { return h.Description }, text(255), func(s *S) *network.Opt[string] { return &s.Description }).putOnly(),
+		d.other("created_at", func(b []byte, _ *view, h *M) []byte { return appendAgentTime(b, h.CreatedAt) }),
+		d.other("started_at", func(b []byte, _ *view, h *M) []byte { return appendAgentTime(b, h.StartedAt) }),
+		// Liveness is the session itself: while it stands, the agent was seen now.
+		d.other("heartbeat_timestamp", func(b []byte, v *view, h *M) []byte {
+			if v.api.Alive(h.Name) {
+				return appendAgentTime(b, v.api.Now())
+			}
+			return appendAgentTime(b, h.SeenAt)
+		}),
+		d.constant("resources_synced", "null"),
+		d.other("configurations", appendConfigurations),
+	}
+	return r
+}
+
+// appendConfigurations appends what operators and Nova read of an agent's set-up,
+// under the names that Neutron's agent reports.
+func appendConfigurations(b []byte, _ *view, h *model.Host) []byte {
+	b = append(b, `{"bridge_mappings":{`...)
+	for i, k := range slices.Sorted(maps.Keys(h.Mappings)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(b, k)
+		b = append(b, ':')
+		b = appendString(b, h.Mappings[k])
+	}
+	b = append(b, `},"datapath_type":`...)
+	b = appendString(b, h.Datapath)
+	b = append(b, `,"tunneling_ip":`...)
+	b = appendAddr(b, h.TunnelAddr)
+	b = append(b, `,"tunnel_types":`...)
+	b = appendList(b, h.TunnelTypes, func(b []byte, t model.NetworkType) []byte { return appendString(b, string(t)) })
+	b = append(b, `,"roles":`...)
+	b = appendStrings(b, h.Roles)
+	b = append(b, `,"firewall":`...)
+	b = appendString(b, h.Firewall)
+	b = append(b, `,"version":`...)
+	b = appendString(b, h.Version)
+	return append(b, '}')
+}
+
+func zoneOf(h *model.Host) string {
+	if h.Zone == "" {
+		return defaultZone
+	}
+	return h.Zone
+}
+
+// listZones serves /v2.0/availability_zones: the zones of the hosts, for
+// networks (compute hosts) and for routers (gateways). A zone is available while one
+// of its hosts is.
+func listZones(c *call) error {
+	type key struct{ resource, name string }
+	if err := c.read(); err != nil {
+		return err
+	}
+	q, err := parseQuery(c.rawQuery)
+	if err != nil {
+		return err
+	}
+	available := map[key]bool{}
+	for h := range c.Hosts() {
+		usable := h.AdminStateUp && c.api.Alive(h.Name)
+		for _, role := range h.Roles {
+			k := key{"network", zoneOf(h)}
+			if role == "gateway" {
+				k.resource = "router"
+			}
+			available[k] = available[k] || usable
+		}
+	}
+	state := func(k key) string {
+		if available[k] {
+			return "available"
+		}
+		return "unavailable"
+	}
+	keep := func(k key) (bool, error) {
+		for _, f := range q.filters {
+			var have string
+			switch f.name {
+			case "name":
+				have = k.name
+			case "resource":
+				have = k.resource
+			case "state":
+				have = state(k)
+			default:
+				return false, badRequest("%s is invalid attribute for filtering", repr([]any{f.name}))
+			}
+			if !slices.Contains(f.values, have) {
+				return false, nil
+			}
+		}
+		return true, nil
+	}
+	var zones []key
+	for k := range available {
+		zones = append(zones, k)
+	}
+	slices.SortFunc(zones, func(a, b key) int {
+		return slices.Compare([]string{a.name, a.resource}, []string{b.name, b.resource})
+	})
+	if _, err := keep(key{}); err != nil { // also when there is no zone
+		return err
+	}
+	zones = slices.DeleteFunc(zones, func(k key) bool { ok, _ := keep(k); return !ok })
+	c.begin("availability_zones")
+	c.body = appendList(c.body, zones, func(b []byte, k key) []byte {
+		b = append(b, `{"name":`...)
+		b = appendString(b, k.name)
+		b = append(b, `,"resource":`...)
+		b = appendString(b, k.resource)
+		b = append(b, `,"state":`...)
+		b = appendString(b, state(k))
+		return append(b, '}')
+	})
+	c.end(http.StatusOK)
+	return nil
+}
