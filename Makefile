@@ -1,0 +1,52 @@
+# Weft. `make help` lists the targets.
+
+GO      ?= go
+BIN     := bin/weft
+TIMEOUT ?= 18m
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: deps build ## Show the reference deployment on this machine: lab, networks, VMs, packets (root)
+	@scripts/demo $(BIN)
+
+.PHONY: demo-down
+demo-down: ## Remove every trace of the demo (root)
+	@test ! -x $(BIN) || $(BIN) lab down
+
+.PHONY: test
+test: deps check ## All tests: unit, property, golden, and end to end with real packets (root)
+	$(GO) test -count=1 -timeout $(TIMEOUT) ./...
+
+.PHONY: race
+race: deps ## Tests of the packages with goroutines, under the race detector (root)
+	$(GO) test -race -count=1 -timeout $(TIMEOUT) ./internal/run ./internal/server/store ./internal/server/dispatch ./internal/host/agent ./internal/host/ovs/...
+
+.PHONY: bench
+bench: deps ## Measure what we promise, beside what Neutron does; writes docs/figures.md (root)
+	$(GO) run ./bench -o docs/figures.md
+
+.PHONY: check
+check: ## Formatting, vet, tidy module
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt'ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+
+.PHONY: build
+build: ## Build bin/weft
+	$(GO) build -trimpath -o $(BIN) ./cmd/weft
+
+.PHONY: deps
+deps: ## Install what is missing: Open vSwitch, iptables, ipset … (root, Debian)
+	@scripts/deps
+
+.PHONY: generate
+generate: ## Generate code anew (needs protoc, protoc-gen-go, protoc-gen-go-grpc)
+	$(GO) generate ./...
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin
