@@ -168,14 +168,16 @@ func (p *Plugger) Plug(ctx context.Context, s Spec) (err error) {
 		return err
 	}
 	port := names.SwitchPort(s.Mode)
+	if fresh { // else a failure must leave the port that was there as it was
+		made.ports = append(made.ports, port)
+		if bridge.Datapath == userspace {
+			made.quieted = append(made.quieted, port)
+		}
+	}
 	if bridge.Datapath == userspace {
-		made.quieted = append(made.quieted, port)
 		if err := p.links.Quiet(ctx, port); err != nil {
 			return err
 		}
-	}
-	if fresh {
-		made.ports = append(made.ports, port)
 	}
 	return p.sw.AddPort(ctx, Port{
 		Bridge: s.Bridge, Name: port, PortID: s.PortID, MAC: s.MAC, VMUUID: s.VMUUID, MTU: s.MTU,
