@@ -52,6 +52,43 @@ func TestLearning_withoutPopulationHostsLearnByFlooding(t *testing.T) {
 	}
 }
 
+// TestPhysicalNetworks has VLAN and flat networks leave by the bridge of their physical network: here
+// the one that also carries the tunnels.
+func TestPhysicalNetworks_leaveByTheirBridge(t *testing.T) {
+	x := another(t, "we2ep", "127.0.0.1:19698", labcmd.Options{
+		Compute: 2, ServerArgs: []string{"--network-vlan-ranges=physnet1:100:199"}, AgentArgs: []string{"--bridge-mappings=physnet1=br-phy"},
+	})
+	for i, c := range []struct {
+		name  string
+		attrs body
+	}{
+		{"vlan", body{"provider:network_type": "vlan", "provider:physical_network": "physnet1"}},
+		{"flat", body{"provider:network_type": "flat", "provider:physical_network": "physnet1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := x.network(t, "10."+itoa(70+i)+".0.0/24", c.attrs)
+			a := x.vm(t, c.name+"-a", "compute1", n)
+			b := x.vm(t, c.name+"-b", "compute2", n)
+			x.reaches(t, c.name+"-a", b.Addrs[0].String())
+			if p, err := x.Port(t.Context(), a.ID); err != nil || p.Status != "ACTIVE" || p.MTU != 1500 {
+				t.Errorf("port %+v, %v", p, err)
+			}
+			if show := x.host(t, "compute1", "ovs-vsctl", "show"); strings.Contains(show, "gre-") || !strings.Contains(show, "phy-br-phy") {
+				t.Errorf("devices:\n%s", show)
+			}
+		})
+	}
+	t.Run("a host without the physical network refuses the port", func(t *testing.T) {
+		n := x.must(t, "POST", "networks", "network", body{"name": "elsewhere", "provider:network_type": "flat", "provider:physical_network": "physnet9"})["id"].(string)
+		t.Cleanup(func() { x.must(t, "DELETE", "networks/"+n, "", nil) })
+		p := x.must(t, "POST", "ports", "port", body{"network_id": n, "binding:host_id": "compute1"})
+		t.Cleanup(func() { x.must(t, "DELETE", "ports/"+p["id"].(string), "", nil) })
+		if p["binding:vif_type"] != "binding_failed" {
+			t.Errorf("got %v", p["binding:vif_type"])
+		}
+	})
+}
+
 // TestIPv6 has security groups filter IPv6 as they filter IPv4.
 func TestIPv6_isFilteredAsIPv4(t *testing.T) {
 	n := w.must(t, "POST", "networks", "network", body{"name": t.Name()})["id"].(string)
