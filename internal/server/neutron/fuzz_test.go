@@ -77,7 +77,7 @@ func FuzzParser(f *testing.F) {
 		}
 		var want, got any
 		if err := json.Unmarshal(data, &want); err != nil {
-			t.Skip() // a number that no float64 holds
+			return // a number that no float64 holds
 		}
 		if err := json.Unmarshal(appendValue(nil, o), &got); err != nil {
 			t.Fatalf("%q: %v", appendValue(nil, o), err)
