@@ -94,6 +94,7 @@ type Agent struct {
 	settings *hostpb.Settings
 	cache    firewall.Cache
 	guarded  map[model.PortID]hoststate.State // ports whose filters are in force
+	stale    []uint16                         // VLAN ids with which the switch may have learned what no longer holds
 	cut      bool                             // established connections are to be judged again
 	unsaved  bool
 }

@@ -61,6 +61,13 @@ func saveView(path string, v *model.HostView, settings *hostpb.Settings) error {
 	return nil
 }
 
+// LoadView returns the view that an agent on this host keeps at path ("view.pb" in its state directory): what it
+// last heard from a server. The error is os.ErrNotExist when there is none.
+func LoadView(path, host string) (*model.HostView, error) {
+	v, _, err := loadView(path, host)
+	return v, err
+}
+
 // loadView reads the file; os.ErrNotExist when there is none, errDamaged when it cannot be trusted.
 func loadView(path, host string) (*model.HostView, *hostpb.Settings, error) {
 	b, err := os.ReadFile(path)

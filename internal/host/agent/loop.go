@@ -136,6 +136,8 @@ func (a *Agent) pass(ctx context.Context) error {
 	joined := hoststate.Join(a.host, a.settings.GetL2Population(), a.view, state, a.vlans)
 	r := newResults(joined.Ports)
 	fwErr := a.applyFirewall(ctx, joined, r)
+	a.stale = append(a.stale, joined.Released...)
+	a.forgetLearned(ctx)
 	if err := a.applySwitch(ctx, state, joined); err != nil {
 		return errors.Join(fwErr, err)
 	}
@@ -243,6 +245,24 @@ func (a *Agent) cutConnections(ctx context.Context) {
 		}
 		a.metrics.cuts.Add(float64(cut.Killed))
 	}
+}
+
+// forgetLearned deletes what the switch has learned with VLAN ids that were released, before another
+// network's packets meet it. What cannot be deleted now is tried again in the next pass; a bridge that has
+// no connection is about to lose its flows, or keeps them until it has one.
+func (a *Agent) forgetLearned(ctx context.Context) {
+	var left []uint16
+	for _, vlan := range a.stale {
+		inInt, inTun := pipeline.Forget(vlan)
+		err := a.bridges[hoststate.BrInt].client.DeleteCovered(ctx, inInt, pipeline.CookieKindMask)
+		if tun := a.bridges[hoststate.BrTun]; tun != nil {
+			err = errors.Join(err, tun.client.DeleteCovered(ctx, inTun, pipeline.CookieKindMask))
+		}
+		if err != nil {
+			left = append(left, vlan)
+		}
+	}
+	a.stale = left
 }
 
 // applySwitch brings bridges, patch ports, tunnels and tags into the switch's database.

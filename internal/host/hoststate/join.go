@@ -51,6 +51,9 @@ type Joined struct {
 	Ports    []State // in order of their ids
 	Desired  vsw.Desired
 	Pipeline pipeline.Input
+	// Released are VLAN ids whose network has left the host: what the switch has learned with them must go
+	// before another network uses them.
+	Released []uint16
 }
 
 // RecoverVLANs reads the ids of networks from the ports that were wired before a restart.
@@ -102,7 +105,7 @@ func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLA
 	}}
 	j.bridges(cfg, s)
 	devices := interfacesByPort(s)
-	vlans.Keep(func(n model.NetworkID) bool { return view.Networks[n] != nil })
+	j.Released = vlans.Keep(func(n model.NetworkID) bool { return view.Networks[n] != nil })
 	// In order, so that a host that starts anew numbers its networks the same way each time.
 	for _, id := range slices.SortedFunc(maps.Keys(view.Networks), func(a, b model.NetworkID) int { return a.Compare(b.UUID) }) {
 		if vlan, err := vlans.Assign(id); err == nil {

@@ -2,6 +2,7 @@ package hoststate
 
 import (
 	"errors"
+	"slices"
 
 	"weft/internal/model"
 )
@@ -57,12 +58,15 @@ func (v *VLANs) Assign(n model.NetworkID) (uint16, error) {
 	return 0, ErrNoVLAN
 }
 
-// Keep releases the ids of all networks but these.
-func (v *VLANs) Keep(wanted func(model.NetworkID) bool) {
+// Keep releases the ids of all networks but these, and returns them in order.
+func (v *VLANs) Keep(wanted func(model.NetworkID) bool) (released []uint16) {
 	for n, id := range v.byNetwork {
 		if !wanted(n) {
 			delete(v.byNetwork, n)
 			delete(v.byID, id)
+			released = append(released, id)
 		}
 	}
+	slices.Sort(released)
+	return released
 }

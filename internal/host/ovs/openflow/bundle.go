@@ -190,6 +190,6 @@ func appendBundleAdd(b []byte, xid, id uint32, command byte, f flow.Flow) []byte
 	b = be.AppendUint32(b, id)
 	b = append(b, 0, 0)
 	b = be.AppendUint16(b, bundleAtomic|bundleOrdered)
-	b = appendFlowMod(b, xid, command, f)
+	b = appendFlowMod(b, xid, command, f, 0)
 	return end(b, at)
 }

@@ -19,6 +19,16 @@ func (c *Client) FlushZone(ctx context.Context, zone uint16) error {
 	return nil
 }
 
+// DeleteCovered deletes all flows of f's table that its match covers, of those whose cookie equals f's in the bits of cookieMask.
+// Priority, timeouts and actions of f do not count.
+func (c *Client) DeleteCovered(ctx context.Context, f flow.Flow, cookieMask uint64) error {
+	err := c.confirmed(ctx, func(xid uint32) []byte { return appendFlowMod(nil, xid, flowDelete, f, cookieMask) })
+	if err != nil {
+		return fmt.Errorf("deleting flows covered by %s: %w", f, err)
+	}
+	return nil
+}
+
 // Barrier returns when the switch has done all that was sent before.
 func (c *Client) Barrier(ctx context.Context) error {
 	return c.confirmed(ctx, func(xid uint32) []byte { return end(begin(nil, typeEchoRequest, xid), 0) })

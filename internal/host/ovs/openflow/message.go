@@ -96,15 +96,16 @@ func appendNX(b []byte, xid, subtype uint32) []byte {
 // Commands of a flow mod.
 const (
 	flowAdd          = 0
+	flowDelete       = 3
 	flowDeleteStrict = 4
 )
 
-// appendFlowMod appends OFPT_FLOW_MOD.
-func appendFlowMod(b []byte, xid uint32, command byte, f flow.Flow) []byte {
+// appendFlowMod appends OFPT_FLOW_MOD. Only a delete that is not strict looks at cookieMask.
+func appendFlowMod(b []byte, xid uint32, command byte, f flow.Flow, cookieMask uint64) []byte {
 	at := len(b)
 	b = begin(b, typeFlowMod, xid)
 	b = be.AppendUint64(b, f.Cookie)
-	b = be.AppendUint64(b, 0) // cookie mask: a strict delete does not look at it
+	b = be.AppendUint64(b, cookieMask)
 	b = append(b, f.Table, command)
 	b = be.AppendUint16(b, f.IdleTimeout)
 	b = be.AppendUint16(b, f.HardTimeout)

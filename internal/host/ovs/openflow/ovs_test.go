@@ -166,6 +166,32 @@ func TestEveryShapeComesBackEqual(t *testing.T) {
 	}
 }
 
+func TestDeleteCovered_takesWhatTheMatchCoversAndNoOther(t *testing.T) {
+	b := start(t)
+	mine := func(n uint32) flow.Flow {
+		return flow.Flow{Table: 20, Priority: uint16(n), Cookie: 0xab00 | uint64(n), Match: flow.Match{}.Vlan(7).Uint(flow.Metadata, uint64(n))}
+	}
+	other := flow.Flow{Table: 20, Priority: 9, Cookie: 0xab09, Match: flow.Match{}.Vlan(8)}
+	foreign := flow.Flow{Table: 20, Priority: 9, Cookie: 0xcd09, Match: flow.Match{}.Vlan(7)}
+	elsewhere := flow.Flow{Table: 21, Priority: 9, Cookie: 0xab09, Match: flow.Match{}.Vlan(7)}
+	if err := b.Apply(timeout(t), []flow.Flow{mine(1), mine(2), other, foreign, elsewhere}, nil); err != nil {
+		t.Fatal(err)
+	}
+	covers := flow.Flow{Table: 20, Cookie: 0xab00, Match: flow.Match{}.Masked(flow.VlanTCI, 7, 0xfff)}
+	if err := b.DeleteCovered(timeout(t), covers, 0xff00); err != nil {
+		t.Fatal(err)
+	}
+	left := b.flows(t)
+	if len(left) != 3 {
+		t.Errorf("left %v", left)
+	}
+	for _, f := range left {
+		if f.Equal(mine(1)) || f.Equal(mine(2)) {
+			t.Errorf("still there: %s", f)
+		}
+	}
+}
+
 var changing = regexp.MustCompile(`duration=[^ ]*|n_packets=[^ ]*|n_bytes=[^ ]*`)
 
 // dump is what an operator sees, in an order that does not depend on time.
