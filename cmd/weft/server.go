@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -154,11 +153,9 @@ func openJournal(ctx context.Context, o *serverOptions, log *slog.Logger) (*etcd
 	return etcd.Start(ctx, etcd.Embedded{Dir: filepath.Join(o.dataDir, "etcd"), Log: log})
 }
 
-// Memory: a heap of long-lived rows grows slowly, so that collecting it earlier costs little.
-const (
-	keptCommits = 256
-	gcPercent   = 50
-)
+// keptCommits is how far behind a follower of the store may fall before it starts anew. Each commit
+// that is kept keeps the tree nodes that it replaced.
+const keptCommits = 256
 
 func runServer(ctx context.Context, o *serverOptions) (err error) {
 	if err := o.check(); err != nil {
@@ -171,9 +168,6 @@ func runServer(ctx context.Context, o *serverOptions) (err error) {
 	log, err := obs.NewLogger(os.Stderr, o.logFormat, o.logLevel)
 	if err != nil {
 		return err
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
 	}
 	// Listeners first: a second server on the same address fails before it touches anything.
 	api, err := net.Listen("tcp", o.listen)
@@ -199,7 +193,6 @@ func runServer(ctx context.Context, o *serverOptions) (err error) {
 
 	registry := obs.NewRegistry()
 	random := func() (b [16]byte) { rand.Read(b[:]); return b }
-	// Each commit that is kept for followers keeps the tree nodes that it replaced.
 	st := store.New(journal, store.Options{Log: log, Ring: keptCommits})
 	hub := dispatch.New(dispatch.Config{
 		Store: st, Authority: authority, Now: now, Random: random, L2Population: o.l2Population, Log: log, Registry: registry,

@@ -201,9 +201,9 @@ func (s *Store) Read(ctx context.Context) (*Snapshot, error) {
 // durable; they are then in Snapshot. When fn returns an error, nothing is changed, and
 // Update returns that error, once all that fn may have seen is durable.
 //
-// Without the lead, or when the journal fails, the error is a fault of kind
-// Unavailable; nothing is changed then, unless the journal's answer was lost: the next
-// term shows. The same holds when ctx ends while Update waits.
+// Without the lead for Options.Hold, or when the journal fails, the error is a
+// fault of kind Unavailable; nothing is changed then, unless the journal's answer was lost:
+// the next term shows. The same holds when ctx ends while Update waits.
 //
 // fn is called at most once, in another goroutine. It must not wait for
 // anything, and has no effects but on tx. A panic of it is returned as an error.
@@ -219,8 +219,9 @@ func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) (revision uin
 		}
 		select {
 		case queue <- req:
-			o := t.wait(ctx, req)
-			return o.revision, o.err
+			if o, ok := t.wait(ctx, req); ok {
+				return o.revision, o.err
+			}
 		case <-changed:
 		case <-hold.C:
 			return 0, unavailable(errNotLeading)

@@ -143,7 +143,7 @@ func TestBatchesGatherWhileOneIsUnderWay(t *testing.T) {
 		before := quota(1)
 		after := quota(1)
 		write(func(tx *Tx) { tx.PutQuota(before) })
-		write(func(tx *Tx) { tx.PutQuota(after) })   // the same row
+		write(func(tx *Tx) { tx.PutQuota(after) })    // the same row
 		write(func(tx *Tx) { tx.PutQuota(quota(2)) }) // comes
 		write(func(tx *Tx) { tx.DeleteQuota("p2") })  // and goes
 		write(func(tx *Tx) { tx.DeleteQuota("p0") })

@@ -206,20 +206,21 @@ func (t *term) confirm(ctx context.Context) error {
 	}
 }
 
-// wait returns the answer to a request that is in the queue.
-func (t *term) wait(ctx context.Context, req *request) outcome {
+// wait returns the answer to a request that is in the queue; ok is false when
+// the term ended before it was run.
+func (t *term) wait(ctx context.Context, req *request) (o outcome, ok bool) {
 	select {
 	case o := <-req.reply:
-		return o
+		return o, true
 	case <-t.over:
 	case <-ctx.Done():
-		return outcome{err: unavailable(ctx.Err())}
+		return outcome{err: unavailable(ctx.Err())}, true
 	}
 	select {
 	case o := <-req.reply: // given before the term was over
-		return o
+		return o, true
 	default:
-		return outcome{err: unavailable(errNotLeading)} // never ran
+		return outcome{}, false
 	}
 }
 

@@ -402,3 +402,24 @@ func TestNobodyAtTheEndpoint(t *testing.T) {
 		t.Errorf("connecting: %v, want an error that names the endpoint", err)
 	}
 }
+
+// The same server coming back from a crash finds its own key: it leads at once,
+// though its old lease has not ended.
+func TestServerThatCrashedDoesNotWaitForItsOldLease(t *testing.T) {
+	dir := t.TempDir()
+	j := start(t, dir)
+	campaign(t, j)
+	old := j.term.lease
+	j.term.stop()
+	j.stop() // nothing is revoked
+
+	j = start(t, dir)
+	defer j.Close()
+	campaign(t, j)
+	if left, err := j.client.TimeToLive(t.Context(), old); err != nil || left.TTL <= 0 {
+		t.Errorf("the old lease has %v s left (%v): it was waited for", left.TTL, err)
+	}
+	if _, err := j.Append(t.Context(), []journal.Op{put("a", "1")}); err != nil {
+		t.Error(err)
+	}
+}
