@@ -18,7 +18,7 @@ import (
 	"weft/internal/labcmd"
 )
 
-const apiAddr = "127.0.0.1:19696"
+const apiAddr = "127.0.0.1:18696"
 
 // world is the lab that the tests share.
 type world struct {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -89,6 +90,9 @@ func (o *agentOptions) config(log *slog.Logger) (agent.Config, error) {
 	return c, c.Check()
 }
 
+// gcPercent is how much the heap may grow before it is collected.
+const gcPercent = 50
+
 func runAgent(ctx context.Context, o *agentOptions) error {
 	log, err := obs.NewLogger(os.Stderr, o.logFormat, o.logLevel)
 	if err != nil {
@@ -97,6 +101,9 @@ func runAgent(ctx context.Context, o *agentOptions) error {
 	c, err := o.config(log)
 	if err != nil {
 		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent) // memory on a host is for its guests; an agent is idle most of the time
 	}
 	registry := obs.NewRegistry()
 	c.Registry = registry

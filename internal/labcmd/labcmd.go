@@ -77,7 +77,7 @@ func Up(ctx context.Context, l *lab.Lab, o Options) error {
 		Server: func(i lab.Info) []string {
 			return append([]string{self, "server", "--data-dir", i.ServerDir, "--listen", o.Listen, "--host-listen", hosts(i)}, o.ServerArgs...)
 		},
-		ServerReady: func(ctx context.Context, i lab.Info) error { return waitHealthy(ctx, "http://"+o.Listen+"/healthz") },
+		ServerReady: func(ctx context.Context, i lab.Info) error { return waitHealthy(ctx, l, i, "http://"+o.Listen+"/healthz") },
 		Agent: func(ctx context.Context, i lab.Info, h lab.Host) ([]string, error) {
 			authority, err := pki.LoadAuthority(filepath.Join(i.ServerDir, "pki"))
 			if err != nil {
@@ -160,11 +160,28 @@ func aliveAgents(ctx context.Context, url string) (int, error) {
 	return n, nil
 }
 
-// waitHealthy asks until the server answers.
-func waitHealthy(ctx context.Context, url string) error {
+// waitHealthy asks until the server answers. Who answers may be somebody else, while the lab's own server has
+// found its address taken and ended: then its last words are the error.
+func waitHealthy(ctx context.Context, l *lab.Lab, i lab.Info, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
+		said, err := os.ReadFile(filepath.Join(i.Dir, "server.log"))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if pid, _ := l.PID("", lab.Server); pid == 0 {
+			text := strings.TrimSpace(string(said))
+			return fmt.Errorf("the server has ended: %s", text[strings.LastIndexByte(text, '\n')+1:])
+		}
+		if !strings.Contains(string(said), "weft server ready") {
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("the server is not ready (see server.log in %s): %w", i.Dir, ctx.Err())
+			case <-time.After(10 * time.Millisecond):
+			}
+			continue
+		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return err

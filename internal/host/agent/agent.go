@@ -19,6 +19,7 @@ import (
 	"weft/internal/host/hoststate"
 	"weft/internal/host/iptables"
 	"weft/internal/host/ovs/vsw"
+	"weft/internal/host/pipeline"
 	"weft/internal/host/responder"
 	"weft/internal/model"
 	"weft/internal/pki"
@@ -97,6 +98,8 @@ type Agent struct {
 	stale    []uint16                         // VLAN ids with which the switch may have learned what no longer holds
 	cut      bool                             // established connections are to be judged again
 	unsaved  bool
+	flows    *pipeline.Output // of flowsFor
+	flowsFor pipeline.Input
 }
 
 // New returns an agent that is not running.

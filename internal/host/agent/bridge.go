@@ -51,12 +51,15 @@ func (b *bridge) sync(ctx context.Context, want []flow.Flow, prune bool) error {
 		return openflow.ErrDisconnected
 	}
 	fresh := b.read != epoch
+	if !fresh && b.settled && same(b.installed, want) {
+		return nil
+	}
 	if fresh {
 		stats, err := b.client.Dump(ctx, allTables)
 		if err != nil {
 			return err
 		}
-		b.installed = b.installed[:0]
+		b.installed = nil // not the list's memory, which may be somebody's wanted flows
 		for _, s := range stats {
 			if pipeline.Mine(s.Flow) {
 				b.installed = append(b.installed, s.Flow)
@@ -70,6 +73,9 @@ func (b *bridge) sync(ctx context.Context, want []flow.Flow, prune bool) error {
 	}
 	if len(add)+len(del) == 0 {
 		b.settled = true
+		if prune {
+			b.installed = want
+		}
 		return nil
 	}
 	if err := b.client.Apply(ctx, add, del); err != nil {
@@ -89,6 +95,11 @@ func (b *bridge) sync(ctx context.Context, want []flow.Flow, prune bool) error {
 		b.settled = false
 	}
 	return nil
+}
+
+// same reports whether both are one and the same list.
+func same(a, b []flow.Flow) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 func first(add, del []flow.Flow) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"time"
@@ -51,12 +52,26 @@ func (a *Agent) loop(ctx context.Context) error {
 			retry = min(2*retry, maxRetry)
 		default:
 			retry = minRetry
-			if a.cut {
-				later.Reset(cutDelay)
-			} else if a.unsaved {
-				later.Reset(saveDelay)
-			}
+			a.putOff(later)
 		}
+		a.wait(ctx, changed, verify.C, later, err != nil)
+	}
+}
+
+// putOff sets the timer for what need not be done at once.
+func (a *Agent) putOff(later *time.Timer) {
+	switch {
+	case a.cut:
+		later.Reset(cutDelay)
+	case a.unsaved:
+		later.Reset(saveDelay)
+	}
+}
+
+// wait returns when the host is to be looked at again. What was put off is done meanwhile; that alone is no
+// reason to look, unless the last look failed.
+func (a *Agent) wait(ctx context.Context, changed <-chan struct{}, verify <-chan time.Time, later *time.Timer, failed bool) {
+	for {
 		select {
 		case <-ctx.Done():
 		case <-changed:
@@ -64,12 +79,17 @@ func (a *Agent) loop(ctx context.Context) error {
 		case e := <-a.events:
 			a.take(e)
 			a.takeWaiting()
-		case <-verify.C:
+		case <-verify:
 			a.verify(ctx)
 		case <-later.C:
 			a.cutConnections(ctx)
 			a.save()
+			if !failed {
+				a.putOff(later) // what could not be done
+				continue
+			}
 		}
+		return
 	}
 }
 
@@ -291,7 +311,7 @@ func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.
 
 // applyFlows brings the flows of all bridges in force.
 func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results) error {
-	out := pipeline.Compute(j.Pipeline)
+	out := a.compute(j.Pipeline)
 	for _, p := range out.Problems {
 		if id := (model.PortID{UUID: p.Object.ID}); p.Object.Kind == model.KindPort {
 			if p.Waiting {
@@ -307,7 +327,7 @@ func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results)
 	for _, name := range a.bridgeNames() {
 		b := a.bridges[name]
 		before, repairs := b.written, b.repairs
-		want := wanted(name, &out)
+		want := wanted(name, out)
 		err := b.sync(ctx, want, a.complete)
 		a.metrics.flows.WithLabelValues(name).Set(float64(len(want)))
 		a.metrics.flowMods.WithLabelValues(name).Add(float64(b.written - before))
@@ -326,6 +346,24 @@ func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// compute returns the flows for an input, the last ones when it is the same: a rule or a member of a
+// group concerns no flow.
+func (a *Agent) compute(in pipeline.Input) *pipeline.Output {
+	if a.flows == nil || !sameInput(a.flowsFor, in) {
+		out := pipeline.Compute(in)
+		in.Peers = maps.Clone(in.Peers) // the view's own, which changes in place
+		a.flows, a.flowsFor = &out, in
+	}
+	return a.flows
+}
+
+// sameInput compares inputs by their objects, which do not change.
+func sameInput(a, b pipeline.Input) bool {
+	return a.L2Population == b.L2Population && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Peers, b.Peers) &&
+		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt &&
+		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical)
 }
 
 func wanted(bridge string, out *pipeline.Output) []flow.Flow {

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"weft/bench/apibench"
+)
+
+// stream measures what a host is sent when a group of a thousand, which its port's rules refer to, gets one member more.
+func (w *world) stream(ctx context.Context) error {
+	w.step("making a remote group of 1,000 members")
+	group, err := w.api.Create(ctx, "/security-groups", "security_group", apibench.Object{"name": "thousand"})
+	if err != nil {
+		return err
+	}
+	_, err = w.api.Create(ctx, "/security-group-rules", "security_group_rule", apibench.Object{
+		"security_group_id": group, "direction": "ingress", "ethertype": "IPv4", "remote_group_id": group,
+	})
+	if err != nil {
+		return err
+	}
+	network, err := w.makeNetwork(ctx, "thousand", "10.41.0.0/16")
+	if err != nil {
+		return err
+	}
+	groups := []string{group}
+	if _, err := w.makePorts(ctx, network, 999, apibench.Object{"security_groups": groups}); err != nil {
+		return err
+	}
+	if _, err := w.makePorts(ctx, network, 1, apibench.Object{"security_groups": groups, "binding:host_id": "compute1"}); err != nil {
+		return err
+	}
+	var sizes, deltas float64
+	const members = 10
+	for range members {
+		before, err := w.quiet(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := w.makePorts(ctx, network, 1, apibench.Object{"security_groups": groups}); err != nil {
+			return err
+		}
+		err = wait(ctx, "the host is told of the member", time.Millisecond, func() (bool, error) {
+			m, err := w.serverMetrics(ctx)
+			return m[sentBytes] > before[sentBytes], err
+		})
+		if err != nil {
+			return err
+		}
+		after, err := w.quiet(ctx)
+		if err != nil {
+			return err
+		}
+		sizes += after[sentBytes] - before[sentBytes]
+		deltas += after[sentDeltas] - before[sentDeltas]
+	}
+	w.add(figure{name: "bytes to a host for one more member of a 1,000-member group", measured: fmt.Sprintf("%.0f in %.1f messages", sizes/members, deltas/members)})
+	return nil
+}
+
+const sentBytes, sentDeltas = "weft_dispatch_sent_bytes_total", "weft_dispatch_deltas_total"
+
+// quiet returns the server's figures once nothing has been sent for a while.
+func (w *world) quiet(ctx context.Context) (now map[string]float64, err error) {
+	last := -1.0
+	err = wait(ctx, "the server has nothing more to send", 200*time.Millisecond, func() (bool, error) {
+		if now, err = w.serverMetrics(ctx); err != nil {
+			return false, err
+		}
+		was := last
+		last = now[sentBytes]
+		return last == was, nil
+	})
+	return now, err
+}
