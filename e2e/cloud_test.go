@@ -7,16 +7,24 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"testing"
 
+	"weft/internal/client"
 	"weft/internal/labcmd"
-	"weft/internal/model"
 )
 
 // api speaks the v2.0 API plainly, so that tests see what a client sees.
 type api struct {
 	url string
+}
+
+// cloud is the API as the lab's commands use it.
+func (a *api) cloud() labcmd.Cloud {
+	c, err := client.New(client.Options{URL: a.url})
+	if err != nil {
+		panic(err) // the URL is a constant of the tests
+	}
+	return labcmd.NewCloud(c)
 }
 
 // body is a JSON object.
@@ -67,64 +75,4 @@ func (a *api) must(t testing.TB, method, path, key string, in body) body {
 	}
 	object, _ := out[key].(body)
 	return object
-}
-
-// CreatePort is labcmd.Cloud.
-func (a *api) CreatePort(ctx context.Context, s labcmd.PortSpec) (labcmd.Port, error) {
-	port := body{
-		"name": s.Name, "network_id": s.Network, "binding:host_id": s.Host, "device_id": s.Device.String(), "device_owner": "compute:nova",
-	}
-	if s.SecurityGroups != nil {
-		port["security_groups"] = s.SecurityGroups
-	}
-	var fixed []body
-	for _, ip := range s.FixedIPs {
-		fixed = append(fixed, body{"ip_address": ip})
-	}
-	if fixed != nil {
-		port["fixed_ips"] = fixed
-	}
-	status, out, err := a.call(ctx, "POST", "ports", body{"port": port})
-	if err != nil || status != http.StatusCreated {
-		return labcmd.Port{}, fmt.Errorf("creating port: %d %v %w", status, out, err)
-	}
-	return a.port(ctx, out["port"].(body))
-}
-
-func (a *api) port(ctx context.Context, p body) (labcmd.Port, error) {
-	id, err := model.ParseUUID(p["id"].(string))
-	if err != nil {
-		return labcmd.Port{}, err
-	}
-	mac, err := model.ParseMAC(p["mac_address"].(string))
-	if err != nil {
-		return labcmd.Port{}, err
-	}
-	_, out, err := a.call(ctx, "GET", "networks/"+p["network_id"].(string), nil)
-	if err != nil {
-		return labcmd.Port{}, err
-	}
-	port := labcmd.Port{ID: model.PortID{UUID: id}, MAC: mac, MTU: int(out["network"].(body)["mtu"].(float64)), Status: p["status"].(string)}
-	for _, f := range p["fixed_ips"].([]any) {
-		port.Addrs = append(port.Addrs, netip.MustParseAddr(f.(body)["ip_address"].(string)))
-	}
-	return port, nil
-}
-
-// Port is labcmd.Cloud.
-func (a *api) Port(ctx context.Context, id model.PortID) (labcmd.Port, error) {
-	_, out, err := a.call(ctx, "GET", "ports/"+id.String(), nil)
-	if err != nil {
-		return labcmd.Port{}, err
-	}
-	return a.port(ctx, out["port"].(body))
-}
-
-// DeletePort is labcmd.Cloud.
-func (a *api) DeletePort(ctx context.Context, id model.PortID) error {
-	status, out, err := a.call(ctx, "DELETE", "ports/"+id.String(), nil)
-	if err == nil && status != http.StatusNoContent {
-		err = fmt.Errorf("deleting port %s: %d %v", id, status, out)
-	}
-	return err
 }

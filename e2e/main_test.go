@@ -23,6 +23,7 @@ const apiAddr = "127.0.0.1:18696"
 // world is the lab that the tests share.
 type world struct {
 	*api
+	labcmd.Cloud
 	lab  *lab.Lab
 	weft string // the program
 	dir  string
@@ -49,7 +50,8 @@ func runAll(m *testing.M) int {
 		fmt.Printf("building weft: %v\n%s", err, out)
 		return 1
 	}
-	w = &world{api: &api{url: "http://" + apiAddr}, lab: lab.New("we2e", ""), weft: weft, dir: dir}
+	plain := &api{url: "http://" + apiAddr}
+	w = &world{api: plain, Cloud: plain.cloud(), lab: lab.New("we2e", ""), weft: weft, dir: dir}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := w.lab.Down(ctx); err != nil { // what a crashed run may have left

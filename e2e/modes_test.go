@@ -12,7 +12,8 @@ import (
 // another brings up a lab of its own for a test that needs another configuration.
 func another(t *testing.T, name, listen string, o labcmd.Options) *world {
 	t.Helper()
-	x := &world{api: &api{url: "http://" + listen}, lab: lab.New(name, ""), weft: w.weft, dir: w.dir}
+	plain := &api{url: "http://" + listen}
+	x := &world{api: plain, Cloud: plain.cloud(), lab: lab.New(name, ""), weft: w.weft, dir: w.dir}
 	if err := x.lab.Down(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -31,12 +31,12 @@ func (w *world) vm(t testing.TB, name, host, network string, more ...func(*labcm
 	for _, f := range more {
 		f(&o)
 	}
-	p, err := labcmd.CreateVM(t.Context(), w.lab, w.api, o)
+	p, err := labcmd.CreateVM(t.Context(), w.lab, w.Cloud, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := labcmd.DeleteVM(context.Background(), w.lab, w.api, name); err != nil {
+		if err := labcmd.DeleteVM(context.Background(), w.lab, w.Cloud, name); err != nil {
 			t.Error(err)
 		}
 	})

@@ -99,13 +99,13 @@ func hex(n int) string {
 // device and no tunnel that was the port's.
 func TestDeletedVM_leavesNoTrace(t *testing.T) {
 	n := w.network(t, "10.41.0.0/24", nil)
-	p, err := labcmd.CreateVM(t.Context(), w.lab, w.api, labcmd.VMOptions{Name: "gone1", Network: n, Host: "compute1"})
+	p, err := labcmd.CreateVM(t.Context(), w.lab, w.Cloud, labcmd.VMOptions{Name: "gone1", Network: n, Host: "compute1"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	far := w.vm(t, "gone2", "compute2", n)
 	w.reaches(t, "gone1", far.Addrs[0].String())
-	if err := labcmd.DeleteVM(t.Context(), w.lab, w.api, "gone1"); err != nil {
+	if err := labcmd.DeleteVM(t.Context(), w.lab, w.Cloud, "gone1"); err != nil {
 		t.Fatal(err)
 	}
 	dump := func() string {

@@ -6,7 +6,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -57,6 +56,3 @@ func configFlag(cmd *cobra.Command) {
 		return config.Apply(own, path, os.LookupEnv, "config")
 	}
 }
-
-// errSilent is returned by a command that has said itself what is wrong.
-var errSilent = errors.New("already reported")

@@ -1,12 +1,14 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"weft/internal/cli"
+	"weft/internal/client"
+	"weft/internal/hostcmd"
 	"weft/internal/labcmd"
 )
 
@@ -24,25 +26,30 @@ commands, or any client of the Networking API, to make networks.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddGroup(&cobra.Group{ID: "run", Title: "Run Weft:"}, &cobra.Group{ID: "host", Title: "Hosts:"}, &cobra.Group{ID: "api", Title: "Networking:"})
-	for _, c := range []*cobra.Command{serverCommand(), agentCommand()} {
-		c.GroupID = "run"
-		root.AddCommand(c)
+	root.AddGroup(&cobra.Group{ID: "run", Title: "Run Weft:"}, &cobra.Group{ID: "host", Title: "Labs and hosts:"}, &cobra.Group{ID: "api", Title: "Networking:"})
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
 	}
-	lab := labcmd.Command(nil)
-	lab.GroupID = "run"
-	root.AddCommand(lab)
+	world := cli.Options{Env: os.Getenv}
+	cli.AddGlobalFlags(root)
+	add("run", serverCommand(), agentCommand())
+	add("host", labcmd.Command(func(cmd *cobra.Command) (*client.Client, error) { return cli.Connect(cmd, world) }), hostcmd.Command())
+	add("api", cli.Commands(world)...)
 	return root
 }
 
 // report prints an error and returns the exit code.
 func report(err error) int {
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.Is(err, errSilent):
-		return 1
+	}
+	// What a command in a VM or on a host has to say it has said itself.
+	if code, ok := labcmd.ExitCode(err); ok && code > 0 {
+		return code
 	}
 	fmt.Fprintln(os.Stderr, "weft:", err)
-	return 1
+	return cli.ExitCode(err)
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"weft/internal/client"
 	"weft/internal/lab"
 	"weft/internal/model"
 	"weft/internal/pki"
@@ -77,7 +78,9 @@ func Up(ctx context.Context, l *lab.Lab, o Options) error {
 		Server: func(i lab.Info) []string {
 			return append([]string{self, "server", "--data-dir", i.ServerDir, "--listen", o.Listen, "--host-listen", hosts(i)}, o.ServerArgs...)
 		},
-		ServerReady: func(ctx context.Context, i lab.Info) error { return waitHealthy(ctx, l, i, "http://"+o.Listen+"/healthz") },
+		ServerReady: func(ctx context.Context, i lab.Info) error {
+			return waitHealthy(ctx, l, i, "http://"+o.Listen+"/healthz")
+		},
 		Agent: func(ctx context.Context, i lab.Info, h lab.Host) ([]string, error) {
 			authority, err := pki.LoadAuthority(filepath.Join(i.ServerDir, "pki"))
 			if err != nil {
@@ -202,17 +205,28 @@ func waitHealthy(ctx context.Context, l *lab.Lab, i lab.Info, url string) error 
 	}
 }
 
+// Connect returns the API that a command's flags name.
+type Connect func(*cobra.Command) (*client.Client, error)
+
 // commands are the state that all commands share.
 type commands struct {
-	name  string
-	cloud func() Cloud
+	name    string
+	connect Connect
+}
+
+func (c *commands) cloud(cmd *cobra.Command) (Cloud, error) {
+	api, err := c.connect(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return NewCloud(api), nil
 }
 
 func (c *commands) lab() *lab.Lab { return lab.New(c.name, "") }
 
-// Command is the tree "weft lab". Cloud is called once flags are read.
-func Command(cloud func() Cloud) *cobra.Command {
-	c := &commands{cloud: cloud}
+// Command is the tree "weft lab".
+func Command(connect Connect) *cobra.Command {
+	c := &commands{connect: connect}
 	cmd := &cobra.Command{
 		Use:   "lab",
 		Short: "A cloud of several hosts on this machine, for learning and for tests",

@@ -78,7 +78,11 @@ func (c *commands) vm() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Name = args[0]
 			began := time.Now()
-			p, err := CreateVM(cmd.Context(), c.lab(), c.cloud(), o)
+			cloud, err := c.cloud(cmd)
+			if err != nil {
+				return err
+			}
+			p, err := CreateVM(cmd.Context(), c.lab(), cloud, o)
 			if err != nil {
 				return err
 			}
@@ -137,9 +141,13 @@ func (c *commands) vm() *cobra.Command {
 		Use: "delete NAME…", Short: "End VMs and delete their ports", Args: cobra.MinimumNArgs(1), Example: "  weft lab vm delete vm1",
 		ValidArgsFunction: c.names,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			cloud, err := c.cloud(cmd)
+			if err != nil {
+				return err
+			}
 			var errs []error
 			for _, name := range args {
-				errs = append(errs, DeleteVM(cmd.Context(), c.lab(), c.cloud(), name))
+				errs = append(errs, DeleteVM(cmd.Context(), c.lab(), cloud, name))
 			}
 			return errors.Join(errs...)
 		},
