@@ -17,6 +17,7 @@ demo: deps build ## Show the reference deployment on this machine: lab, networks
 .PHONY: demo-down
 demo-down: ## Remove every trace of the demo (root)
 	@test ! -x $(BIN) || $(BIN) lab down
+	@rmdir /var/lib/weft /run/weft-lab 2>/dev/null || true
 
 .PHONY: test
 test: deps check ## All tests: unit, property, golden, and end to end with real packets (root)
@@ -37,7 +38,7 @@ check: ## Formatting, vet, tidy module
 
 .PHONY: build
 build: ## Build bin/weft
-	$(GO) build -trimpath -o $(BIN) ./cmd/weft
+	$(GO) build -o $(BIN) ./cmd/weft
 
 .PHONY: deps
 deps: ## Install what is missing: Open vSwitch, iptables, ipset … (root, Debian)

@@ -107,8 +107,8 @@ func (c *commands) vm() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is on %s, port %s\n  DHCP gave %s from %s, mtu %d, in %.0f ms (%.2f s in all)\n",
-				o.Name, o.Host, p.ID, lease.Address, lease.Server, lease.MTU, float64(lease.Time.Microseconds())/1000, took)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is on %s, port %s, in %.2f s\n  DHCP gave %s from %s, mtu %d, for %s\n",
+				o.Name, o.Host, p.ID, took, lease.Address, lease.Server, lease.MTU, lease.Time)
 			return nil
 		},
 	}
