@@ -24,7 +24,7 @@ func agents() resource {
 			{head: "alive", key: "alive", text: choose(":-)", "XXX")},
 			{head: "availability_zone", key: "availability_zone"},
 			{head: "binary", key: "binary"},
-			{head: "configuration", key: "configurations", text: dict},
+			{head: "configuration", key: "configurations"},
 			{head: "created_at", key: "created_at"},
 			{head: "description", key: "description"},
 			{head: "host", key: "host"},

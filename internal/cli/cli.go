@@ -87,7 +87,7 @@ func arguments(least, most int, arg string) cobra.PositionalArgs {
 		case len(args) < least:
 			return usage("%s is missing", arg)
 		case most >= 0 && len(args) > most:
-			return usage("%q is too much", args[most])
+			return usage("%q is one argument too many", args[most])
 		}
 		return nil
 	}

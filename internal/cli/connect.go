@@ -24,7 +24,7 @@ func AddGlobalFlags(root *cobra.Command) {
 	f.String("project-id", "", "act for the project with this `ID`")
 	f.String("user-id", "", "act as the user with this `ID`")
 	f.StringSlice("roles", nil, "act with these `ROLES`, separated by commas; with no project, user or role: as an admin")
-	f.Duration("timeout", time.Minute, "give up a request after this `TIME`; 0: never (default 1m)")
+	f.Duration("timeout", time.Minute, "give up a request after this `TIME`; 0: never")
 	f.Bool("debug", false, "print requests and answers")
 	f.Bool("timing", false, "print how long each request took")
 }

@@ -38,7 +38,8 @@ type flags struct {
 }
 
 func (f *flags) annotate(name string) {
-	f.cmd.Flags().SetAnnotation(name, groupKey, []string{f.group})
+	// The only error is a flag that is not declared.
+	_ = f.cmd.Flags().SetAnnotation(name, groupKey, []string{f.group})
 }
 
 // texted is a flag that takes a text, once or several times.
@@ -79,7 +80,7 @@ func (t *texted) last() string {
 
 func (f *flags) declare(t *texted, name, help string) *texted {
 	name, letter, _ := strings.Cut(name, ",")
-	f.cmd.Flags().VarP(t, name, letter, help)
+	f.cmd.Flags().VarP(t, name, letter, f.help(help))
 	f.annotate(name)
 	return t
 }
@@ -97,9 +98,24 @@ func (f *flags) texts(name, arg, help string, as kind) *texted {
 // yes declares a flag that has no value.
 func (f *flags) yes(name, help string) *bool {
 	name, letter, _ := strings.Cut(name, ",")
-	p := f.cmd.Flags().BoolP(name, letter, false, help)
+	p := f.cmd.Flags().BoolP(name, letter, false, f.help(help))
 	f.annotate(name)
 	return p
+}
+
+// help makes the help of a flag that several verbs have fit the command: what it says of a
+// default holds when something is created.
+func (f *flags) help(text string) string {
+	const when = " (default when created"
+	before, rest, found := strings.Cut(text, when)
+	switch {
+	case !found:
+		return text
+	case f.verb == onCreate:
+		return before + " (default" + rest
+	}
+	_, after, _ := strings.Cut(rest, ")")
+	return before + after
 }
 
 // check adds what must hold before anything is sent.

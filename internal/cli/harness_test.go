@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"weft/internal/model"
 	"weft/internal/server/authn"
 	"weft/internal/server/network"
 	"weft/internal/server/neutron"
@@ -85,6 +87,21 @@ func newShell(t testing.TB) *shell {
 	})
 	s.serve(t, api)
 	return s
+}
+
+// addHosts makes two hosts, of which compute1 is alive.
+func (s *shell) addHosts(t testing.TB) {
+	t.Helper()
+	storetest.Update(t, s.store, func(tx *store.Tx) {
+		for i, name := range []string{"compute1", "network1"} {
+			tx.PutHost(&model.Host{
+				Name: name, AgentID: model.AgentID{UUID: model.UUID{15: byte(i + 1)}}, Roles: []string{[]string{"compute", "gateway"}[i]}, Zone: "nova",
+				TunnelAddr: netip.AddrFrom4([4]byte{10, 0, 1, 31 - 10*byte(i)}), TunnelTypes: []model.NetworkType{model.TypeGRE},
+				Mappings: map[string]string{"physnet1": "br-ex"}, Datapath: "netdev", AdminStateUp: true, SeenAt: time.Unix(1_700_000_000, 0),
+			})
+		}
+	})
+	s.alive.Store("compute1", true)
 }
 
 func (s *shell) serve(t testing.TB, h http.Handler) {

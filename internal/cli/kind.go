@@ -61,7 +61,7 @@ func number(low, high int) kind {
 func oneOf(choices ...string) kind {
 	return kind{choices: choices, check: func(text string) error {
 		if !slices.Contains(choices, text) {
-			return fmt.Errorf("want %s", strings.Join(choices, ", "))
+			return fmt.Errorf("want one of %s", strings.Join(choices, ", "))
 		}
 		return nil
 	}}

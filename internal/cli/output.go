@@ -72,12 +72,10 @@ func (c column) human(v any) string {
 
 // output is the flags that say how to print.
 type output struct {
-	list       bool
 	format     string
 	columns    []string
 	sort       []string
 	descending bool
-	ascending  bool
 	noIndent   bool
 	maxWidth   int
 	fitWidth   bool
@@ -95,7 +93,7 @@ func formats(list bool) []string {
 
 // outputFlags declares how to print an object, or a list.
 func outputFlags(f *flags, list bool) *output {
-	o := &output{list: list}
+	o := &output{}
 	f.group = groupOutput
 	choices := formats(list)
 	format := f.text("format,f", "FORMAT", "one of "+strings.Join(choices, ", ")+" (default table)", oneOf(choices...))
@@ -104,11 +102,12 @@ func outputFlags(f *flags, list bool) *output {
 	width := f.text("max-width", "CHARACTERS", "wrap cells so that the table is at most this wide; 0: as wide as it gets (default 0)", number(0, 1<<16))
 	fit := f.yes("fit-width", "wrap cells so that the table fits the terminal")
 	var sort *texted
-	var ascending, descending *bool
+	var descending *bool
 	quote, prefix := &texted{}, &texted{}
 	if list {
 		sort = f.texts("sort-column", "COLUMN", "sort by this column (repeat for several)", kind{})
-		ascending, descending = f.yes("sort-ascending", "sort columns upwards (default)"), f.yes("sort-descending", "sort columns downwards")
+		f.yes("sort-ascending", "sort columns upwards (default)")
+		descending = f.yes("sort-descending", "sort columns downwards")
 		f.exclusive("sort-ascending", "sort-descending")
 		quote = f.text("quote", "WHICH", "cells to quote in csv: all, minimal, none, nonnumeric (default nonnumeric)", oneOf("all", "minimal", "none", "nonnumeric"))
 	} else {
@@ -119,7 +118,7 @@ func outputFlags(f *flags, list bool) *output {
 		o.maxWidth, _ = strconv.Atoi(cmp.Or(width.last(), "0")) // checked by its kind
 		o.quote, o.prefix = cmp.Or(quote.last(), "nonnumeric"), prefix.last()
 		if list {
-			o.sort, o.ascending, o.descending = sort.given, *ascending, *descending
+			o.sort, o.descending = sort.given, *descending
 		}
 		return nil
 	})

@@ -47,7 +47,7 @@ what is in use is refused, unless --force says otherwise.`,
 		{`Projects that are not listed have the default limits: see "weft quota show --default".`, `  weft quota list -f json`},
 		{`The project has the default limits afterwards.`, `  weft quota delete 3d84212e92fb47d8bedc2643525fa5eb`},
 	} {
-		out[i].Long, out[i].Example = out[i].Short+". "+h.long, h.example
+		h.on(out[i])
 	}
 	return out
 }

@@ -31,6 +31,12 @@ type resource struct {
 // help is what the help of one command says beyond what its declaration says.
 type help struct{ long, example string }
 
+// on gives a command its help.
+func (h help) on(cmd *cobra.Command) {
+	text := strings.Join(strings.Fields(cmd.Short+". "+h.long), " ")
+	cmd.Long, cmd.Example = strings.Join(wrap(text, helpWidth), "\n"), h.example
+}
+
 // An operand is an argument without a flag, and the attribute that it gives.
 type operand struct {
 	arg, key string
@@ -63,7 +69,7 @@ func (a app) commands(r resource) []*cobra.Command {
 			continue
 		}
 		cmd := v.make(r)
-		cmd.Long, cmd.Example = strings.TrimSpace(cmd.Short+". "+h.long), h.example
+		h.on(cmd)
 		out = append(out, cmd)
 	}
 	return out

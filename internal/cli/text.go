@@ -78,7 +78,7 @@ func choose(yes, no string) textFunc {
 	}
 }
 
-// upDown writes admin_state_up. It is a function, as the package has no variables that change.
+// upDown writes admin_state_up.
 func upDown(v any) string { return choose("UP", "DOWN")(v) }
 
 // inOrder writes a list whose order means something, sorted one whose order does not.

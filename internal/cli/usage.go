@@ -55,6 +55,9 @@ func writeFlags(b *strings.Builder, title string, set *pflag.FlagSet, columns in
 		if arg != "" {
 			left += " " + arg
 		}
+		if f.Value.Type() == "duration" {
+			text += " (default " + f.DefValue + ")"
+		}
 		indent := strings.Repeat(" ", helpText)
 		lines := wrap(text, columns-helpText)
 		if len(left)+2 > helpText {

@@ -53,5 +53,5 @@ var (
 // whether it does.
 const (
 	MaxOps   = 10_000
-	MaxBytes = 8 << 20  // keys and values together
+	MaxBytes = 8 << 20 // keys and values together
 )

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 
 	"weft/internal/server/journal"
@@ -73,19 +74,16 @@ func (t *term) writer(ctx context.Context, lost <-chan struct{}) error {
 		select {
 		case req := <-queue:
 			t.execute(current, req)
-			for more := true; more && !current.full(); {
-				select {
-				case req := <-queue:
-					t.execute(current, req)
-				default:
-					more = false
-				}
-			}
+			t.drain(current, queue)
 		case o := <-t.done:
 			sent = false
 			switch {
 			case o.err == nil:
 				t.live.revision = o.revision
+				// Those who have just been answered may ask again at once: let them on to
+				// this batch rather than have them wait for the one after.
+				runtime.Gosched()
+				t.drain(current, queue)
 			case errors.Is(o.err, journal.ErrRefused):
 				// The journal stands where readers do: go back to there.
 				current.answer(0, unavailable(o.err))
@@ -121,6 +119,18 @@ func (t *term) writer(ctx context.Context, lost <-chan struct{}) error {
 		current.tables = t.live.freeze()
 		t.commit <- current
 		current, sent = newBatch(), true
+	}
+}
+
+// drain runs what is in the queue without waiting for more.
+func (t *term) drain(b *batch, queue <-chan *request) {
+	for !b.full() {
+		select {
+		case req := <-queue: // never from nil
+			t.execute(b, req)
+		default:
+			return
+		}
 	}
 }
 

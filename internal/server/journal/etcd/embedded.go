@@ -107,6 +107,8 @@ func (c Embedded) config(core *logCore) (*embed.Config, error) {
 	e.AutoCompactionMode = embed.CompactorModeRevision
 	e.AutoCompactionRetention = strconv.Itoa(keepRevisions)
 	e.EnableGRPCGateway = false
+	// etcd's own default is applied only to its command line.
+	e.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration
 
 	client, err := socketURL(c.Dir, "client.sock")
 	if err != nil {

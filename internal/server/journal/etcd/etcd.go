@@ -34,8 +34,9 @@ type Journal struct {
 	log      *slog.Logger
 	identity string // the value of LeaderKey while this server leads
 
-	mu   sync.Mutex
-	term *term // nil before the first Campaign
+	mu       sync.Mutex
+	term     *term // nil before the first Campaign
+	resigned bool  // the next Campaign leaves others the first try
 }
 
 // term is the leadership that one write of LeaderKey began.
@@ -53,21 +54,35 @@ func randomIdentity() string {
 	return "process-" + hex.EncodeToString(b[:])
 }
 
-// Close gives the lead up, if there is one, so that another server need not
-// wait for the lease to end; then it closes the connection, and stops an embedded etcd.
-// No other method may be running.
-func (j *Journal) Close() error {
+// stepBack is how long a server that resigned waits before it campaigns again.
+// Others see the vacancy within milliseconds.
+const stepBack = 500 * time.Millisecond
+
+// Resign gives the lead up, if there is one, so that another server need not
+// wait for the lease to end.
+func (j *Journal) Resign(ctx context.Context) error {
 	j.mu.Lock()
 	t := j.term
 	j.term = nil
+	j.resigned = j.resigned || t != nil
 	j.mu.Unlock()
-	if t != nil {
-		t.stop()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		if _, err := j.client.Revoke(ctx, t.lease); err != nil {
-			j.log.Warn("giving up the lead", "error", err)
-		}
-		cancel()
+	if t == nil {
+		return nil
+	}
+	t.stop()
+	if _, err := j.client.Revoke(ctx, t.lease); err != nil {
+		return fmt.Errorf("giving up the lead: %w", err)
+	}
+	return nil
+}
+
+// Close resigns, closes the connection, and stops an embedded etcd. No other
+// method may be running.
+func (j *Journal) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := j.Resign(ctx); err != nil {
+		j.log.Warn("closing the journal", "error", err) // the lease ends by itself
 	}
 	err := j.client.Close()
 	if errors.Is(err, context.Canceled) {

@@ -423,3 +423,25 @@ func TestServerThatCrashedDoesNotWaitForItsOldLease(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func BenchmarkAppend(b *testing.B) {
+	for _, n := range []int{1, 8, 64, 512} {
+		b.Run(fmt.Sprintf("rows=%d", n), func(b *testing.B) {
+			j := start(b, b.TempDir())
+			defer j.Close()
+			campaign(b, j)
+			ops := make([]journal.Op, n)
+			at := 0
+			for b.Loop() {
+				for i := range ops {
+					ops[i] = put(fmt.Sprintf("%08d", at), strings.Repeat("x", 800))
+					at++
+				}
+				if _, err := j.Append(b.Context(), ops); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(at)/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}

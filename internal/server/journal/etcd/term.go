@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -20,7 +21,13 @@ import (
 //
 // The channel is closed when the lease has ended, or could not be renewed in time.
 func (j *Journal) Campaign(ctx context.Context) (<-chan struct{}, error) {
-	j.endTerm()
+	if resigned := j.endTerm(); resigned {
+		select {
+		case <-time.After(stepBack):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	for {
 		t, holder, seen, err := j.tryLead(ctx)
 		if err != nil {
@@ -36,13 +43,17 @@ func (j *Journal) Campaign(ctx context.Context) (<-chan struct{}, error) {
 	}
 }
 
-func (j *Journal) endTerm() {
+// endTerm ends the present term, if any, and tells whether the last one was
+// given up.
+func (j *Journal) endTerm() (resigned bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	resigned, j.resigned = j.resigned, false
 	if j.term != nil {
 		j.term.stop()
 		j.term = nil
 	}
+	return resigned
 }
 
 // tryLead writes the leader's key if there is none, or if it is our own. When
