@@ -360,8 +360,6 @@ func parseBag(text string) (map[string]any, error) {
 	return map[string]any{k: v}, nil
 }
 
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
 // options collects the options of a declaration.
 func options(all ...interface{ option() option }) []option {
 	out := make([]option, len(all))

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -413,41 +414,41 @@ func (p pairs) yaml() *yaml.Node {
 	return n
 }
 
-// yamlNode is a value as YAML; a json.Number is a string to the encoder, so numbers are tagged here.
+// yamlNode is a value as YAML. The encoder quotes a string that would be read as something else.
 func yamlNode(v any) *yaml.Node {
-	n := &yaml.Node{}
+	scalar := func(tag string) *yaml.Node {
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: fmt.Sprint(v)}
+	}
 	switch v := v.(type) {
+	case nil:
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null"}
+	case bool:
+		return scalar("!!bool")
 	case json.Number:
-		n.Kind, n.Tag, n.Value = yaml.ScalarNode, "!!int", v.String()
-		if strings.ContainsAny(n.Value, ".eE") {
-			n.Tag = "!!float"
+		if strings.ContainsAny(v.String(), ".eE") {
+			return scalar("!!float")
 		}
+		return scalar("!!int")
 	case []any:
-		n.Kind = yaml.SequenceNode
+		n := &yaml.Node{Kind: yaml.SequenceNode}
 		for _, e := range v {
 			n.Content = append(n.Content, yamlNode(e))
 		}
 		if len(v) == 0 {
 			n.Style = yaml.FlowStyle
 		}
+		return n
 	case map[string]any:
-		var p pairs
-		for _, k := range sortedKeys(v) {
-			p = append(p, struct {
-				key   string
-				value any
-			}{k, v[k]})
+		n := &yaml.Node{Kind: yaml.MappingNode}
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			n.Content = append(n.Content, yamlNode(k), yamlNode(v[k]))
 		}
-		n = p.yaml()
 		if len(v) == 0 {
 			n.Style = yaml.FlowStyle
 		}
-	default:
-		if err := n.Encode(v); err != nil { // strings, booleans, null and numbers of our own
-			n.SetString(fmt.Sprint(v))
-		}
+		return n
 	}
-	return n
+	return scalar("!!str")
 }
 
 func printYAML(w io.Writer, n *yaml.Node) error {

@@ -2,10 +2,12 @@ package cli
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
+	"gopkg.in/yaml.v3"
 	"pgregory.net/rapid"
 )
 
@@ -109,6 +111,25 @@ func TestTexts(t *testing.T) {
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, c.got, c.want)
+		}
+	}
+}
+
+// TestYAMLIsReadAsItWasMeant: what is written is read back as the same values.
+func TestYAMLIsReadAsItWasMeant(t *testing.T) {
+	for _, text := range []string{"", "true", "null", "~", "1", "1.5", "0x10", "2027-01-15T08:00:00Z", "a: b", "- a", "#x", "é\n\x1b", " x ", "'\"", "fa:16:3e:00:00:01", "yes"} {
+		value := map[string]any{"s": text, "l": []any{text, nil, true, json.Number("7")}, "e": []any{}, "m": map[string]any{}}
+		var b strings.Builder
+		if err := printYAML(&b, yamlNode(value)); err != nil {
+			t.Fatal(err)
+		}
+		var back map[string]any
+		if err := yaml.Unmarshal([]byte(b.String()), &back); err != nil {
+			t.Fatalf("%q: %v in\n%s", text, err, b.String())
+		}
+		want := map[string]any{"s": text, "l": []any{text, nil, true, 7}, "e": []any{}, "m": map[string]any{}}
+		if !reflect.DeepEqual(back, want) {
+			t.Errorf("%q is read as %v from\n%s", text, back, b.String())
 		}
 	}
 }
