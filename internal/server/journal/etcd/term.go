@@ -81,9 +81,10 @@ func (j *Journal) tryLead(ctx context.Context) (t *term, holder string, seen int
 		if got.Succeeded {
 			return &term{revision: got.Header.Revision, lease: lease.ID}, "", 0, nil
 		}
-		seen = got.Header.Revision
+		// Only an answer that has the key tells when another led: it may have gone between the two
+		// questions, and a watch from the second would miss that for ever.
 		if kvs := got.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {
-			holder = string(kvs[0].Value)
+			seen, holder = got.Header.Revision, string(kvs[0].Value)
 		}
 	}
 	return nil, holder, seen, nil
