@@ -12,7 +12,7 @@ import (
 type reporter struct {
 	mu      sync.Mutex
 	pending map[model.PortID]model.Report
-	told    map[model.PortID]model.Report // in this session
+	told    map[model.PortID]model.Report // since the session began
 	wake    chan struct{}                 // one slot: pending has something
 }
 
