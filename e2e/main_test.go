@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,17 @@ import (
 	"weft/internal/labcmd"
 )
 
-const apiAddr = "127.0.0.1:18696"
+// instance keeps the labs of test runs apart that share a machine: the number in WEFT_E2E_INSTANCE, 0 to 99.
+func instance() string { return os.Getenv("WEFT_E2E_INSTANCE") }
+
+// labName is a lab's name of this run; which tells the labs of one run apart, a letter or nothing.
+func labName(which string) string { return "we2e" + instance() + which }
+
+// listenAddr is where the n-th lab of this run answers.
+func listenAddr(n int) string {
+	i, _ := strconv.Atoi(instance())
+	return fmt.Sprintf("127.0.0.1:%d", 18600+100*i+n)
+}
 
 // world is the lab that the tests share.
 type world struct {
@@ -50,8 +61,9 @@ func runAll(m *testing.M) int {
 		fmt.Printf("building weft: %v\n%s", err, out)
 		return 1
 	}
+	apiAddr := listenAddr(96)
 	plain := &api{url: "http://" + apiAddr}
-	w = &world{api: plain, Cloud: plain.cloud(), lab: lab.New("we2e", ""), weft: weft, dir: dir}
+	w = &world{api: plain, Cloud: plain.cloud(), lab: lab.New(labName(""), ""), weft: weft, dir: dir}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := w.lab.Down(ctx); err != nil { // what a crashed run may have left
@@ -84,7 +96,7 @@ func showLogs() {
 		lines := strings.Split(strings.TrimSpace(text), "\n")
 		fmt.Printf("---- %s\n%s\n", name, strings.Join(lines[max(0, len(lines)-25):], "\n"))
 	}
-	if b, err := os.ReadFile("/run/weft-lab/we2e/server.log"); err == nil {
+	if b, err := os.ReadFile("/run/weft-lab/" + labName("") + "/server.log"); err == nil {
 		tail("server", string(b))
 	}
 	for _, h := range []string{"compute1", "compute2", "network1"} {

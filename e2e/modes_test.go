@@ -10,10 +10,11 @@ import (
 )
 
 // another brings up a lab of its own for a test that needs another configuration.
-func another(t *testing.T, name, listen string, o labcmd.Options) *world {
+func another(t *testing.T, which string, port int, o labcmd.Options) *world {
 	t.Helper()
+	listen := listenAddr(port)
 	plain := &api{url: "http://" + listen}
-	x := &world{api: plain, Cloud: plain.cloud(), lab: lab.New(name, ""), weft: w.weft, dir: w.dir}
+	x := &world{api: plain, Cloud: plain.cloud(), lab: lab.New(labName(which), ""), weft: w.weft, dir: w.dir}
 	if err := x.lab.Down(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -31,8 +32,8 @@ func another(t *testing.T, name, listen string, o labcmd.Options) *world {
 
 // TestLab_saysWhenItsAddressIsTaken: somebody else answers there, and must not be taken for the lab's server.
 func TestLab_saysWhenItsAddressIsTaken(t *testing.T) {
-	l := lab.New("we2et", "")
-	err := labcmd.Up(t.Context(), l, labcmd.Options{Compute: 1, Listen: apiAddr, Self: w.weft})
+	l := lab.New(labName("t"), "")
+	err := labcmd.Up(t.Context(), l, labcmd.Options{Compute: 1, Listen: listenAddr(96), Self: w.weft})
 	if err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("got %v", err)
 	}
@@ -43,7 +44,7 @@ func TestLab_saysWhenItsAddressIsTaken(t *testing.T) {
 
 // TestLearning runs the pipeline without population: MACs are learned from tunnels, ARP travels.
 func TestLearning_withoutPopulationHostsLearnByFlooding(t *testing.T) {
-	x := another(t, "we2el", "127.0.0.1:18697", labcmd.Options{Compute: 3, ServerArgs: []string{"--l2-population=false"}})
+	x := another(t, "l", 97, labcmd.Options{Compute: 3, ServerArgs: []string{"--l2-population=false"}})
 	n := x.network(t, "10.60.0.0/24", nil)
 	other := x.network(t, "10.61.0.0/24", nil)
 	x.vm(t, "l1", "compute1", n)
@@ -68,7 +69,7 @@ func TestLearning_withoutPopulationHostsLearnByFlooding(t *testing.T) {
 // TestPhysicalNetworks has VLAN and flat networks leave by the bridge of their physical network: here
 // the one that also carries the tunnels.
 func TestPhysicalNetworks_leaveByTheirBridge(t *testing.T) {
-	x := another(t, "we2ep", "127.0.0.1:18698", labcmd.Options{
+	x := another(t, "p", 98, labcmd.Options{
 		Compute: 2, ServerArgs: []string{"--network-vlan-ranges=physnet1:100:199"}, AgentArgs: []string{"--bridge-mappings=physnet1=br-phy"},
 	})
 	for i, c := range []struct {
