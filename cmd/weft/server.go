@@ -196,7 +196,10 @@ func runServer(ctx context.Context, o *serverOptions) (err error) {
 	st := store.New(journal, store.Options{Log: log, Ring: keptCommits})
 	hub := dispatch.New(dispatch.Config{
 		Store: st, Authority: authority, Now: now, Random: random, L2Population: o.l2Population, Log: log, Registry: registry,
-		Rebind: func(tx *store.Tx, host string) { rules.RebindHost(tx, network.Env{Now: now(), Random: random}, host) },
+		Rebind: func(tx *store.Tx, host string) bool {
+			_, more := rules.RebindHost(tx, network.Env{Now: now(), Random: random}, host)
+			return more
+		},
 	})
 	requests := newRequestMetrics(registry)
 	handler := neutron.New(neutron.Config{
