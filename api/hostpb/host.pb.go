@@ -993,6 +993,8 @@ type Objects struct {
 	Peers         []*Peer                `protobuf:"bytes,3,rep,name=peers,proto3" json:"peers,omitempty"`
 	Groups        []*Group               `protobuf:"bytes,4,rep,name=groups,proto3" json:"groups,omitempty"`
 	Members       []*Member              `protobuf:"bytes,5,rep,name=members,proto3" json:"members,omitempty"`
+	Routers       []*Router              `protobuf:"bytes,6,rep,name=routers,proto3" json:"routers,omitempty"`
+	Floating      []*Floating            `protobuf:"bytes,7,rep,name=floating,proto3" json:"floating,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1058,6 +1060,20 @@ func (x *Objects) GetGroups() []*Group {
 func (x *Objects) GetMembers() []*Member {
 	if x != nil {
 		return x.Members
+	}
+	return nil
+}
+
+func (x *Objects) GetRouters() []*Router {
+	if x != nil {
+		return x.Routers
+	}
+	return nil
+}
+
+func (x *Objects) GetFloating() []*Floating {
+	if x != nil {
+		return x.Floating
 	}
 	return nil
 }
@@ -2058,6 +2074,486 @@ func (x *Member) GetPrefixes() []*Prefix {
 	return nil
 }
 
+type Router struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	AdminStateUp  bool                   `protobuf:"varint,3,opt,name=admin_state_up,json=adminStateUp,proto3" json:"admin_state_up,omitempty"`
+	Distributed   bool                   `protobuf:"varint,4,opt,name=distributed,proto3" json:"distributed,omitempty"`
+	Gateways      []*Gateway             `protobuf:"bytes,5,rep,name=gateways,proto3" json:"gateways,omitempty"` // the preferred one first
+	Legs          []*Leg                 `protobuf:"bytes,6,rep,name=legs,proto3" json:"legs,omitempty"`
+	External      *External              `protobuf:"bytes,7,opt,name=external,proto3" json:"external,omitempty"`
+	Routes        []*Route               `protobuf:"bytes,8,rep,name=routes,proto3" json:"routes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Router) Reset() {
+	*x = Router{}
+	mi := &file_host_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Router) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Router) ProtoMessage() {}
+
+func (x *Router) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Router.ProtoReflect.Descriptor instead.
+func (*Router) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Router) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Router) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Router) GetAdminStateUp() bool {
+	if x != nil {
+		return x.AdminStateUp
+	}
+	return false
+}
+
+func (x *Router) GetDistributed() bool {
+	if x != nil {
+		return x.Distributed
+	}
+	return false
+}
+
+func (x *Router) GetGateways() []*Gateway {
+	if x != nil {
+		return x.Gateways
+	}
+	return nil
+}
+
+func (x *Router) GetLegs() []*Leg {
+	if x != nil {
+		return x.Legs
+	}
+	return nil
+}
+
+func (x *Router) GetExternal() *External {
+	if x != nil {
+		return x.External
+	}
+	return nil
+}
+
+func (x *Router) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+type Gateway struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Tunnel        []byte                 `protobuf:"bytes,2,opt,name=tunnel,proto3" json:"tunnel,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Gateway) Reset() {
+	*x = Gateway{}
+	mi := &file_host_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Gateway) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Gateway) ProtoMessage() {}
+
+func (x *Gateway) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
+func (*Gateway) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Gateway) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Gateway) GetTunnel() []byte {
+	if x != nil {
+		return x.Tunnel
+	}
+	return nil
+}
+
+type Leg struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PortId        []byte                 `protobuf:"bytes,1,opt,name=port_id,json=portId,proto3" json:"port_id,omitempty"`
+	NetworkId     []byte                 `protobuf:"bytes,2,opt,name=network_id,json=networkId,proto3" json:"network_id,omitempty"`
+	Mac           []byte                 `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
+	Addrs         []*Prefix              `protobuf:"bytes,4,rep,name=addrs,proto3" json:"addrs,omitempty"` // each address with the length of its subnet
+	Mtu           uint32                 `protobuf:"varint,5,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Leg) Reset() {
+	*x = Leg{}
+	mi := &file_host_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Leg) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Leg) ProtoMessage() {}
+
+func (x *Leg) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Leg.ProtoReflect.Descriptor instead.
+func (*Leg) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Leg) GetPortId() []byte {
+	if x != nil {
+		return x.PortId
+	}
+	return nil
+}
+
+func (x *Leg) GetNetworkId() []byte {
+	if x != nil {
+		return x.NetworkId
+	}
+	return nil
+}
+
+func (x *Leg) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+func (x *Leg) GetAddrs() []*Prefix {
+	if x != nil {
+		return x.Addrs
+	}
+	return nil
+}
+
+func (x *Leg) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+type External struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Leg           *Leg                   `protobuf:"bytes,1,opt,name=leg,proto3" json:"leg,omitempty"`
+	NextHops      [][]byte               `protobuf:"bytes,2,rep,name=next_hops,json=nextHops,proto3" json:"next_hops,omitempty"`
+	Snat          bool                   `protobuf:"varint,3,opt,name=snat,proto3" json:"snat,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *External) Reset() {
+	*x = External{}
+	mi := &file_host_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *External) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*External) ProtoMessage() {}
+
+func (x *External) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use External.ProtoReflect.Descriptor instead.
+func (*External) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *External) GetLeg() *Leg {
+	if x != nil {
+		return x.Leg
+	}
+	return nil
+}
+
+func (x *External) GetNextHops() [][]byte {
+	if x != nil {
+		return x.NextHops
+	}
+	return nil
+}
+
+func (x *External) GetSnat() bool {
+	if x != nil {
+		return x.Snat
+	}
+	return false
+}
+
+type Floating struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	RouterId      []byte                 `protobuf:"bytes,3,opt,name=router_id,json=routerId,proto3" json:"router_id,omitempty"`
+	Addr          []byte                 `protobuf:"bytes,4,opt,name=addr,proto3" json:"addr,omitempty"`
+	Fixed         []byte                 `protobuf:"bytes,5,opt,name=fixed,proto3" json:"fixed,omitempty"` // empty: not associated
+	PortId        []byte                 `protobuf:"bytes,6,opt,name=port_id,json=portId,proto3" json:"port_id,omitempty"`
+	PortHost      string                 `protobuf:"bytes,7,opt,name=port_host,json=portHost,proto3" json:"port_host,omitempty"`
+	Forwarding    []*Forwarding          `protobuf:"bytes,8,rep,name=forwarding,proto3" json:"forwarding,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Floating) Reset() {
+	*x = Floating{}
+	mi := &file_host_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Floating) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Floating) ProtoMessage() {}
+
+func (x *Floating) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Floating.ProtoReflect.Descriptor instead.
+func (*Floating) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Floating) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Floating) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Floating) GetRouterId() []byte {
+	if x != nil {
+		return x.RouterId
+	}
+	return nil
+}
+
+func (x *Floating) GetAddr() []byte {
+	if x != nil {
+		return x.Addr
+	}
+	return nil
+}
+
+func (x *Floating) GetFixed() []byte {
+	if x != nil {
+		return x.Fixed
+	}
+	return nil
+}
+
+func (x *Floating) GetPortId() []byte {
+	if x != nil {
+		return x.PortId
+	}
+	return nil
+}
+
+func (x *Floating) GetPortHost() string {
+	if x != nil {
+		return x.PortHost
+	}
+	return ""
+}
+
+func (x *Floating) GetForwarding() []*Forwarding {
+	if x != nil {
+		return x.Forwarding
+	}
+	return nil
+}
+
+type Forwarding struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Protocol      uint32                 `protobuf:"varint,2,opt,name=protocol,proto3" json:"protocol,omitempty"` // IANA number
+	Internal      []byte                 `protobuf:"bytes,3,opt,name=internal,proto3" json:"internal,omitempty"`
+	ExternalMin   uint32                 `protobuf:"varint,4,opt,name=external_min,json=externalMin,proto3" json:"external_min,omitempty"` // 0: all ports
+	ExternalMax   uint32                 `protobuf:"varint,5,opt,name=external_max,json=externalMax,proto3" json:"external_max,omitempty"`
+	InternalMin   uint32                 `protobuf:"varint,6,opt,name=internal_min,json=internalMin,proto3" json:"internal_min,omitempty"`
+	InternalMax   uint32                 `protobuf:"varint,7,opt,name=internal_max,json=internalMax,proto3" json:"internal_max,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Forwarding) Reset() {
+	*x = Forwarding{}
+	mi := &file_host_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Forwarding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Forwarding) ProtoMessage() {}
+
+func (x *Forwarding) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Forwarding.ProtoReflect.Descriptor instead.
+func (*Forwarding) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Forwarding) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Forwarding) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *Forwarding) GetInternal() []byte {
+	if x != nil {
+		return x.Internal
+	}
+	return nil
+}
+
+func (x *Forwarding) GetExternalMin() uint32 {
+	if x != nil {
+		return x.ExternalMin
+	}
+	return 0
+}
+
+func (x *Forwarding) GetExternalMax() uint32 {
+	if x != nil {
+		return x.ExternalMax
+	}
+	return 0
+}
+
+func (x *Forwarding) GetInternalMin() uint32 {
+	if x != nil {
+		return x.InternalMin
+	}
+	return 0
+}
+
+func (x *Forwarding) GetInternalMax() uint32 {
+	if x != nil {
+		return x.InternalMax
+	}
+	return 0
+}
+
 var File_host_proto protoreflect.FileDescriptor
 
 const file_host_proto_rawDesc = "" +
@@ -2128,13 +2624,15 @@ const file_host_proto_rawDesc = "" +
 	"\x03Key\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x10\n" +
-	"\x03sub\x18\x03 \x01(\fR\x03sub\"\xed\x01\n" +
+	"\x03sub\x18\x03 \x01(\fR\x03sub\"\xd1\x02\n" +
 	"\aObjects\x121\n" +
 	"\bnetworks\x18\x01 \x03(\v2\x15.weft.host.v1.NetworkR\bnetworks\x12(\n" +
 	"\x05ports\x18\x02 \x03(\v2\x12.weft.host.v1.PortR\x05ports\x12(\n" +
 	"\x05peers\x18\x03 \x03(\v2\x12.weft.host.v1.PeerR\x05peers\x12+\n" +
 	"\x06groups\x18\x04 \x03(\v2\x13.weft.host.v1.GroupR\x06groups\x12.\n" +
-	"\amembers\x18\x05 \x03(\v2\x14.weft.host.v1.MemberR\amembers\"\x88\x02\n" +
+	"\amembers\x18\x05 \x03(\v2\x14.weft.host.v1.MemberR\amembers\x12.\n" +
+	"\arouters\x18\x06 \x03(\v2\x14.weft.host.v1.RouterR\arouters\x122\n" +
+	"\bfloating\x18\a \x03(\v2\x16.weft.host.v1.FloatingR\bfloating\"\x88\x02\n" +
 	"\aNetwork\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12$\n" +
@@ -2220,7 +2718,50 @@ const file_host_proto_rawDesc = "" +
 	"\x06Member\x12\x10\n" +
 	"\x03set\x18\x01 \x01(\fR\x03set\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\fR\x04port\x120\n" +
-	"\bprefixes\x18\x03 \x03(\v2\x14.weft.host.v1.PrefixR\bprefixes*U\n" +
+	"\bprefixes\x18\x03 \x03(\v2\x14.weft.host.v1.PrefixR\bprefixes\"\xb7\x02\n" +
+	"\x06Router\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12$\n" +
+	"\x0eadmin_state_up\x18\x03 \x01(\bR\fadminStateUp\x12 \n" +
+	"\vdistributed\x18\x04 \x01(\bR\vdistributed\x121\n" +
+	"\bgateways\x18\x05 \x03(\v2\x15.weft.host.v1.GatewayR\bgateways\x12%\n" +
+	"\x04legs\x18\x06 \x03(\v2\x11.weft.host.v1.LegR\x04legs\x122\n" +
+	"\bexternal\x18\a \x01(\v2\x16.weft.host.v1.ExternalR\bexternal\x12+\n" +
+	"\x06routes\x18\b \x03(\v2\x13.weft.host.v1.RouteR\x06routes\"5\n" +
+	"\aGateway\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x16\n" +
+	"\x06tunnel\x18\x02 \x01(\fR\x06tunnel\"\x8d\x01\n" +
+	"\x03Leg\x12\x17\n" +
+	"\aport_id\x18\x01 \x01(\fR\x06portId\x12\x1d\n" +
+	"\n" +
+	"network_id\x18\x02 \x01(\fR\tnetworkId\x12\x10\n" +
+	"\x03mac\x18\x03 \x01(\fR\x03mac\x12*\n" +
+	"\x05addrs\x18\x04 \x03(\v2\x14.weft.host.v1.PrefixR\x05addrs\x12\x10\n" +
+	"\x03mtu\x18\x05 \x01(\rR\x03mtu\"`\n" +
+	"\bExternal\x12#\n" +
+	"\x03leg\x18\x01 \x01(\v2\x11.weft.host.v1.LegR\x03leg\x12\x1b\n" +
+	"\tnext_hops\x18\x02 \x03(\fR\bnextHops\x12\x12\n" +
+	"\x04snat\x18\x03 \x01(\bR\x04snat\"\xed\x01\n" +
+	"\bFloating\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1b\n" +
+	"\trouter_id\x18\x03 \x01(\fR\brouterId\x12\x12\n" +
+	"\x04addr\x18\x04 \x01(\fR\x04addr\x12\x14\n" +
+	"\x05fixed\x18\x05 \x01(\fR\x05fixed\x12\x17\n" +
+	"\aport_id\x18\x06 \x01(\fR\x06portId\x12\x1b\n" +
+	"\tport_host\x18\a \x01(\tR\bportHost\x128\n" +
+	"\n" +
+	"forwarding\x18\b \x03(\v2\x18.weft.host.v1.ForwardingR\n" +
+	"forwarding\"\xe0\x01\n" +
+	"\n" +
+	"Forwarding\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
+	"\bprotocol\x18\x02 \x01(\rR\bprotocol\x12\x1a\n" +
+	"\binternal\x18\x03 \x01(\fR\binternal\x12!\n" +
+	"\fexternal_min\x18\x04 \x01(\rR\vexternalMin\x12!\n" +
+	"\fexternal_max\x18\x05 \x01(\rR\vexternalMax\x12!\n" +
+	"\finternal_min\x18\x06 \x01(\rR\vinternalMin\x12!\n" +
+	"\finternal_max\x18\a \x01(\rR\vinternalMax*U\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ACTIVE\x10\x01\x12\x11\n" +
@@ -2244,7 +2785,7 @@ func file_host_proto_rawDescGZIP() []byte {
 }
 
 var file_host_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_host_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_host_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_host_proto_goTypes = []any{
 	(State)(0),            // 0: weft.host.v1.State
 	(*EnrolRequest)(nil),  // 1: weft.host.v1.EnrolRequest
@@ -2274,13 +2815,19 @@ var file_host_proto_goTypes = []any{
 	(*Group)(nil),         // 25: weft.host.v1.Group
 	(*Rule)(nil),          // 26: weft.host.v1.Rule
 	(*Member)(nil),        // 27: weft.host.v1.Member
-	nil,                   // 28: weft.host.v1.Hello.BridgeMappingsEntry
+	(*Router)(nil),        // 28: weft.host.v1.Router
+	(*Gateway)(nil),       // 29: weft.host.v1.Gateway
+	(*Leg)(nil),           // 30: weft.host.v1.Leg
+	(*External)(nil),      // 31: weft.host.v1.External
+	(*Floating)(nil),      // 32: weft.host.v1.Floating
+	(*Forwarding)(nil),    // 33: weft.host.v1.Forwarding
+	nil,                   // 34: weft.host.v1.Hello.BridgeMappingsEntry
 }
 var file_host_proto_depIdxs = []int32{
 	4,  // 0: weft.host.v1.AgentMessage.hello:type_name -> weft.host.v1.Hello
 	5,  // 1: weft.host.v1.AgentMessage.reports:type_name -> weft.host.v1.Reports
 	7,  // 2: weft.host.v1.AgentMessage.ack:type_name -> weft.host.v1.Ack
-	28, // 3: weft.host.v1.Hello.bridge_mappings:type_name -> weft.host.v1.Hello.BridgeMappingsEntry
+	34, // 3: weft.host.v1.Hello.bridge_mappings:type_name -> weft.host.v1.Hello.BridgeMappingsEntry
 	6,  // 4: weft.host.v1.Reports.reports:type_name -> weft.host.v1.Report
 	0,  // 5: weft.host.v1.Report.state:type_name -> weft.host.v1.State
 	9,  // 6: weft.host.v1.ServerMessage.complete:type_name -> weft.host.v1.Complete
@@ -2295,27 +2842,36 @@ var file_host_proto_depIdxs = []int32{
 	24, // 15: weft.host.v1.Objects.peers:type_name -> weft.host.v1.Peer
 	25, // 16: weft.host.v1.Objects.groups:type_name -> weft.host.v1.Group
 	27, // 17: weft.host.v1.Objects.members:type_name -> weft.host.v1.Member
-	16, // 18: weft.host.v1.Network.segment:type_name -> weft.host.v1.Segment
-	18, // 19: weft.host.v1.Network.subnets:type_name -> weft.host.v1.Subnet
-	17, // 20: weft.host.v1.Subnet.cidr:type_name -> weft.host.v1.Prefix
-	19, // 21: weft.host.v1.Subnet.routes:type_name -> weft.host.v1.Route
-	17, // 22: weft.host.v1.Route.destination:type_name -> weft.host.v1.Prefix
-	21, // 23: weft.host.v1.Port.fixed_ips:type_name -> weft.host.v1.FixedIP
-	22, // 24: weft.host.v1.Port.address_pairs:type_name -> weft.host.v1.AddressPair
-	23, // 25: weft.host.v1.Port.dhcp_options:type_name -> weft.host.v1.DHCPOption
-	17, // 26: weft.host.v1.AddressPair.prefix:type_name -> weft.host.v1.Prefix
-	26, // 27: weft.host.v1.Group.rules:type_name -> weft.host.v1.Rule
-	17, // 28: weft.host.v1.Rule.remote_prefix:type_name -> weft.host.v1.Prefix
-	17, // 29: weft.host.v1.Member.prefixes:type_name -> weft.host.v1.Prefix
-	3,  // 30: weft.host.v1.HostService.Session:input_type -> weft.host.v1.AgentMessage
-	1,  // 31: weft.host.v1.Enrolment.Enrol:input_type -> weft.host.v1.EnrolRequest
-	8,  // 32: weft.host.v1.HostService.Session:output_type -> weft.host.v1.ServerMessage
-	2,  // 33: weft.host.v1.Enrolment.Enrol:output_type -> weft.host.v1.EnrolReply
-	32, // [32:34] is the sub-list for method output_type
-	30, // [30:32] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	28, // 18: weft.host.v1.Objects.routers:type_name -> weft.host.v1.Router
+	32, // 19: weft.host.v1.Objects.floating:type_name -> weft.host.v1.Floating
+	16, // 20: weft.host.v1.Network.segment:type_name -> weft.host.v1.Segment
+	18, // 21: weft.host.v1.Network.subnets:type_name -> weft.host.v1.Subnet
+	17, // 22: weft.host.v1.Subnet.cidr:type_name -> weft.host.v1.Prefix
+	19, // 23: weft.host.v1.Subnet.routes:type_name -> weft.host.v1.Route
+	17, // 24: weft.host.v1.Route.destination:type_name -> weft.host.v1.Prefix
+	21, // 25: weft.host.v1.Port.fixed_ips:type_name -> weft.host.v1.FixedIP
+	22, // 26: weft.host.v1.Port.address_pairs:type_name -> weft.host.v1.AddressPair
+	23, // 27: weft.host.v1.Port.dhcp_options:type_name -> weft.host.v1.DHCPOption
+	17, // 28: weft.host.v1.AddressPair.prefix:type_name -> weft.host.v1.Prefix
+	26, // 29: weft.host.v1.Group.rules:type_name -> weft.host.v1.Rule
+	17, // 30: weft.host.v1.Rule.remote_prefix:type_name -> weft.host.v1.Prefix
+	17, // 31: weft.host.v1.Member.prefixes:type_name -> weft.host.v1.Prefix
+	29, // 32: weft.host.v1.Router.gateways:type_name -> weft.host.v1.Gateway
+	30, // 33: weft.host.v1.Router.legs:type_name -> weft.host.v1.Leg
+	31, // 34: weft.host.v1.Router.external:type_name -> weft.host.v1.External
+	19, // 35: weft.host.v1.Router.routes:type_name -> weft.host.v1.Route
+	17, // 36: weft.host.v1.Leg.addrs:type_name -> weft.host.v1.Prefix
+	30, // 37: weft.host.v1.External.leg:type_name -> weft.host.v1.Leg
+	33, // 38: weft.host.v1.Floating.forwarding:type_name -> weft.host.v1.Forwarding
+	3,  // 39: weft.host.v1.HostService.Session:input_type -> weft.host.v1.AgentMessage
+	1,  // 40: weft.host.v1.Enrolment.Enrol:input_type -> weft.host.v1.EnrolRequest
+	8,  // 41: weft.host.v1.HostService.Session:output_type -> weft.host.v1.ServerMessage
+	2,  // 42: weft.host.v1.Enrolment.Enrol:output_type -> weft.host.v1.EnrolReply
+	41, // [41:43] is the sub-list for method output_type
+	39, // [39:41] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_host_proto_init() }
@@ -2339,7 +2895,7 @@ func file_host_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_host_proto_rawDesc), len(file_host_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   28,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -11,6 +11,8 @@ func (v *HostView) Diff(to *HostView) *ViewDelta {
 	d.Peers = diff(d, v.Peers, to.Peers, func(id PortID) ObjectKey { return ObjectKey{Kind: KindPeer, ID: id.UUID} })
 	d.Groups = diff(d, v.Groups, to.Groups, func(id SecurityGroupID) ObjectKey { return ObjectKey{Kind: KindGroup, ID: id.UUID} })
 	d.Members = diff(d, v.Members, to.Members, func(k MemberKey) ObjectKey { return ObjectKey{Kind: KindMember, ID: k.Set, Sub: k.Port} })
+	d.Routers = diff(d, v.Routers, to.Routers, func(id RouterID) ObjectKey { return ObjectKey{Kind: KindRouter, ID: id.UUID} })
+	d.Floating = diff(d, v.Floating, to.Floating, func(id FloatingIPID) ObjectKey { return ObjectKey{Kind: KindFloating, ID: id.UUID} })
 	return d
 }
 
