@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 
@@ -86,13 +87,19 @@ func Start(ctx context.Context, c Embedded) (*Journal, error) {
 		stop()
 		return nil, fmt.Errorf("waiting for etcd to have a majority: %w", ctx.Err())
 	}
-	return &Journal{
+	j := &Journal{
 		client: v3client.New(server.Server),
 		stop:   stop,
 		log:    log,
 		// Of one process at a time, as its directory is locked.
 		identity: "member-" + strconv.FormatUint(uint64(server.Server.MemberID()), 16),
-	}, nil
+	}
+	if c.Cluster == nil {
+		// The only member answers nobody before it has applied the write itself: its own state is the
+		// newest there is, and to ask the raft log for its end first would tell nothing more.
+		j.asks = append(j.asks, clientv3.WithSerializable())
+	}
+	return j, nil
 }
 
 // config turns ours into etcd's. The server's own client is in the process, so

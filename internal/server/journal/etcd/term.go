@@ -194,7 +194,7 @@ func (j *Journal) Confirm(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	got, err := j.client.Get(ctx, LeaderKey)
+	got, err := j.client.Get(ctx, LeaderKey, j.asks...)
 	if err != nil {
 		return fmt.Errorf("confirming the lead: %w", err)
 	}
