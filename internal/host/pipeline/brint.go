@@ -239,9 +239,9 @@ func (b *builder) portDHCP(n *network, p port, cookie uint64) {
 		return
 	}
 	request := udp(flow.EtherTypeIPv4, dhcpClientPort, dhcpServerPort).InPort(p.ofport).EthSrc(hw(p.view.MAC))
-	b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, netip.AddrFrom4([4]byte{255, 255, 255, 255})), p.toAgent()...)
+	b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, netip.AddrFrom4([4]byte{255, 255, 255, 255})), b.toAgent(p)...)
 	for _, addr := range n.dhcp4 {
-		b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, addr), p.toAgent()...)
+		b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, addr), b.toAgent(p)...)
 	}
 }
 

@@ -61,6 +61,9 @@ func tunnelName(t Tunnel) string {
 
 func (l lab) install(out Output) {
 	l.t.Helper()
+	for _, id := range out.Meters {
+		l.Ofctl("add-meter", "br-int", fmt.Sprintf("meter=%d,pktps,band=type=drop,rate=10", id))
+	}
 	for bridge, flows := range map[string][]flow.Flow{"br-int": out.BrInt, "br-tun": out.BrTun, "br-ex": out.Physical["br-ex"]} {
 		l.OfctlInput(text(flows), "--bundle", "replace-flows", bridge, "-")
 	}
@@ -215,6 +218,36 @@ func TestPopulatedNetwork(t *testing.T) {
 		actions := l.trace("br-int", packet)
 		if !strings.Contains(actions, "userspace(") || !strings.Contains(actions, "controller(") || len(reached(actions)) != 0 {
 			t.Errorf("%s, and nowhere else: %s", rule, actions)
+		}
+	}
+}
+
+// TestIPv6QuestionsGoToTheAgent: DHCPv6, routers and the DHCP port are asked for on the host, by the port's meter; all else of
+// neighbour discovery goes on.
+func TestIPv6QuestionsGoToTheAgent(t *testing.T) {
+	in := scenarios()["ipv6"].port(1, 12)
+	in.Ports[portID(12)].FixedIPs = []model.FixedIP{{Addr: addr("2001:db8::12")}}
+	l := newLab(t, in)
+	own := fmt.Sprintf("in_port=11,dl_src=%s,ipv6_src=fe80::f816:3eff:fe00:b,", mac(11))
+	dhcp := "dl_dst=33:33:00:01:00:02,udp6,ipv6_dst=ff02::1:2,udp_src=546,udp_dst=547"
+	nd := "dl_dst=33:33:ff:00:00:02,icmp6,nw_ttl=255,icmp_code=0,"
+	solicit := nd + "icmp_type=135,nd_sll=" + mac(11).String() + ",nd_target="
+	for _, c := range []struct{ rule, packet, want string }{
+		{"DHCPv6", own + dhcp, "agent"},
+		{"DHCPv6 of a foreign MAC", "in_port=11,dl_src=" + mac(12).String() + "," + dhcp, ""},
+		{"router solicitation", own + nd + "icmp_type=133", "agent"},
+		{"neighbour: the DHCP port", own + solicit + "2001:db8::2", "agent"},
+		{"neighbour: the DHCP port's link-local address", own + solicit + "fe80::f816:3eff:fe00:dc01", "agent"},
+		{"neighbour: another", own + solicit + "2001:db8::12", "p12"},
+		{"neighbour: the DHCP port, by a foreign MAC", own + nd + "icmp_type=135,nd_target=2001:db8::2,nd_sll=" + mac(12).String(), ""},
+	} {
+		actions := l.trace("br-int", c.packet)
+		got := strings.Join(reached(actions), " ")
+		if strings.Contains(actions, "meter(") && strings.Contains(actions, "controller(") {
+			got = strings.TrimSpace("agent " + got)
+		}
+		if got != c.want {
+			t.Errorf("%s goes to %q, want %q\nactions %s", c.rule, got, c.want, actions)
 		}
 	}
 }
