@@ -28,6 +28,15 @@ func (p *Port) IsRouterLeg() bool {
 // give a port such an owner.
 func (p *Port) IsRouterPort() bool { return p.IsRouterLeg() || p.DeviceOwner == OwnerRouterGateway }
 
+// RouterOf returns the router that the port is a leg of, false when it is no leg.
+func (p *Port) RouterOf() (RouterID, bool) {
+	if !p.IsRouterPort() {
+		return RouterID{}, false
+	}
+	id, err := ParseUUID(p.DeviceID)
+	return RouterID{UUID: id}, err == nil
+}
+
 // Router connects subnets of tenant networks with each other and with an external network
 // (Neutron API reference, "Routers"). Its legs are ports: DeviceID is the router's id, the owner
 // one of the constants above.

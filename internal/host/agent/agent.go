@@ -91,7 +91,9 @@ type Agent struct {
 	bridges  map[string]*bridge
 	vlans    *hoststate.VLANs
 	view     *model.HostView // nil: nothing is known, nothing is touched
-	complete bool            // a server has sent the view in this run: what is not in it may go
+	complete bool            // a server has said in this run that the view is whole: what is not in it may go
+	inForce  bool            // the last pass left the host as the view says
+	failed   int             // ports that could not be applied then
 	settings *hostpb.Settings
 	cache    firewall.Cache
 	adverts  *adverts
@@ -99,6 +101,7 @@ type Agent struct {
 	stale    []uint16                         // VLAN ids with which the switch may have learned what no longer holds
 	cut      bool                             // established connections are to be judged again
 	unsaved  bool
+	moved    bool             // only the view's revision is unsaved
 	flows    *pipeline.Output // of flowsFor
 	flowsFor pipeline.Input
 }
@@ -156,6 +159,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	s := &session{
 		servers: a.cfg.Servers, dir: filepath.Join(a.cfg.StateDir, "identity"), token: a.cfg.Token,
 		hello: a.hello(), log: a.log, events: a.events, reporter: a.reporter, state: a.metrics.session,
+	}
+	if a.view != nil {
+		s.held = held{a.view.History, a.view.Revision}
 	}
 	g.Go("session", s.run)
 	return g.Wait()
