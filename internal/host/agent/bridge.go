@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -26,8 +28,8 @@ type bridge struct {
 	settled   bool   // in this epoch, the flows have been once as they should be
 	installed []flow.Flow
 	meters    []openflow.Meter
-	limit     uint32 // of meters' ids, known for the epoch limited
-	limited   uint64
+	greeted   uint64 // the epoch in which limit was asked for
+	limit     uint32 // the highest id of a meter, 0: there are none
 	written   uint64
 	repairs   uint64
 }
@@ -46,26 +48,29 @@ func newBridge(name, socket string, wake func(), packet func(openflow.PacketIn),
 // doubt makes the next sync read the flows from the switch.
 func (b *bridge) doubt() { b.read = 0 }
 
-// meterLimit is the highest id that a meter of the bridge may have: 0 if it has none, or cannot be asked.
-func (b *bridge) meterLimit(ctx context.Context) uint32 {
+// greet asks a new connection what the switch can do, on which the flows depend.
+func (b *bridge) greet(ctx context.Context) error {
 	epoch := b.epoch.Load()
-	if epoch == 0 || epoch == b.limited {
-		return b.limit
+	if epoch == 0 || epoch == b.greeted {
+		return nil
 	}
 	limit, err := b.client.MeterLimit(ctx)
-	if err != nil {
-		b.log.Debug("the bridge's meters are not known", "bridge", b.name, "err", err)
-		return b.limit
+	refused := (*openflow.Error)(nil)
+	switch {
+	case errors.Is(err, openflow.ErrDisconnected):
+		return nil // there will be a new connection
+	case err != nil && !errors.As(err, &refused):
+		return fmt.Errorf("bridge %s: %w", b.name, err)
 	}
-	b.limit, b.limited = limit, epoch
-	return limit
+	b.limit, b.greeted = limit, epoch // 0 if the switch does not know what a meter is
+	return nil
 }
 
 // sync makes the bridge's flows the wanted ones, in one bundle that adds before it deletes, and the meters that they
 // use. Without prune nothing is deleted. It returns openflow.ErrDisconnected while the bridge cannot be reached.
 func (b *bridge) sync(ctx context.Context, want []flow.Flow, meters []openflow.Meter, prune bool) error {
 	epoch := b.epoch.Load()
-	if epoch == 0 {
+	if epoch == 0 || epoch != b.greeted { // or the flows are for what there was before
 		b.settled = false
 		return openflow.ErrDisconnected
 	}

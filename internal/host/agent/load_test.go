@@ -240,8 +240,11 @@ nsenter -n -t $(cat %[3]s/peer) sh -c 'ip addr add %[2]s/16 dev pb; ip link set 
 	running.Go(func() { h.server.run(ctx, br.client) })
 	b.Cleanup(func() { cancel(); running.Wait() })
 	<-connected
+	if err := br.greet(ctx); err != nil {
+		b.Fatal(err)
+	}
 	if meters {
-		in.Local.MeterLimit = br.meterLimit(ctx)
+		in.Local.MeterLimit = br.limit
 	}
 	out := pipeline.Compute(in)
 	if err := br.sync(ctx, out.BrInt, portMeters(out.Meters), true); err != nil || len(out.Wired) != ports+2 {

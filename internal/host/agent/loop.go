@@ -182,7 +182,12 @@ func (a *Agent) pass(ctx context.Context) error {
 	defer cancel()
 
 	joined := hoststate.Join(a.host, a.settings.GetL2Population(), a.view, state, a.vlans)
-	joined.Pipeline.Local.MeterLimit = a.bridges[hoststate.BrInt].meterLimit(ctx)
+	for _, b := range a.bridges {
+		if err := b.greet(ctx); err != nil {
+			return err
+		}
+	}
+	joined.Pipeline.Local.MeterLimit = a.bridges[hoststate.BrInt].limit
 	a.adverts.plan(joined, began)
 	r := newResults(joined.Ports)
 	fwErr := a.applyFirewall(ctx, joined, r)
