@@ -64,6 +64,24 @@ env | grep -E '^(reason|new_)' | sort
 	return out.text.String()
 }
 
+// dhcpPort is the IPv6 address of a network's DHCP port.
+func (w *world) dhcpPort(t testing.TB, network string) netip.Addr {
+	t.Helper()
+	_, out, err := w.call(t.Context(), "GET", "ports?device_owner=network:dhcp&network_id="+network, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range out["ports"].([]any) {
+		for _, f := range p.(body)["fixed_ips"].([]any) {
+			if a := netip.MustParseAddr(f.(body)["ip_address"].(string)); a.Is6() {
+				return a
+			}
+		}
+	}
+	t.Fatalf("network %s has no DHCP port with IPv6", network)
+	return netip.Addr{}
+}
+
 func TestSLAAC_guestsFormTheAddressesOfTheirPorts(t *testing.T) {
 	n := w.network(t, "10.27.0.0/24", nil)
 	w.subnet6(t, n, "2001:db8:27::/64", "slaac")
@@ -82,6 +100,7 @@ func TestSLAAC_guestsFormTheAddressesOfTheirPorts(t *testing.T) {
 		t.Errorf("%d of 50 pings answered", got)
 	}
 	// The DHCP port is a neighbour, and no router: there is none.
+	w.reaches(t, "sl-a", w.dhcpPort(t, n).String())
 	out, err := w.lab.VMOutput(t.Context(), "sl-a", "ip", "-6", "route")
 	if err != nil || strings.Contains(out, "default") || !strings.Contains(out, "2001:db8:27::/64 dev eth0 proto kernel") {
 		t.Errorf("routes %q, %v", out, err)
@@ -150,5 +169,35 @@ func TestIPv6Questions_areHeardByNoOtherGuest(t *testing.T) {
 		if h := <-heard; strings.Contains(h, "> ff02") {
 			t.Errorf("heard by %s", h)
 		}
+	}
+}
+
+func TestDHCP_goesOnWhileTheServerIsAwayAndTheAgentRestarts(t *testing.T) {
+	n := w.network(t, "10.37.0.0/24", nil)
+	w.subnet6(t, n, "2001:db8:37::/64", "dhcpv6-stateful")
+	a := w.vm(t, "sa-a", "compute1", n)
+	w.dhclient(t, "sa-a")
+	if err := w.lab.Kill(t.Context(), "", lab.Server); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.lab.Start(context.Background(), "", lab.Server); err != nil {
+			t.Error(err)
+		}
+		w.settled(t, "compute1")
+		w.settled(t, "compute2")
+	})
+	if err := w.lab.Kill(t.Context(), "compute1", lab.Agent); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.lab.Start(t.Context(), "compute1", lab.Agent); err != nil {
+		t.Fatal(err)
+	}
+	said, err := w.lab.VMOutput(t.Context(), "sa-a", "sh", "-c", "busybox udhcpc -i eth0 -f -q -n -t 10 -T 1 -s /bin/true 2>&1")
+	if err != nil || !strings.Contains(said, "lease of "+a.Addrs[0].String()) && !strings.Contains(said, "lease of "+a.Addrs[1].String()) {
+		t.Errorf("udhcpc: %v\n%s", err, said)
+	}
+	if said := w.dhclient(t, "sa-a"); !strings.Contains(said, "new_ip6_address="+addr6(t, a).String()) {
+		t.Errorf("no address in\n%s", said)
 	}
 }

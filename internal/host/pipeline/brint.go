@@ -25,6 +25,8 @@ const (
 const (
 	echoReply       = 0
 	echoRequest     = 8
+	echoRequest6    = 128
+	echoReply6      = 129
 	routerSolicit   = 133
 	routerAdvert    = 134
 	neighborSolicit = 135
@@ -184,6 +186,10 @@ func (b *builder) intDHCP(n *network, cookie uint64) {
 		ping := n.on(flow.MatchICMP()).EthDst(hw(mac)).Addr(flow.IPv4Dst, addr).
 			Uint(flow.ICMPType, echoRequest).Uint(flow.ICMPCode, 0)
 		b.brInt(cookie, IntLocalEgress, prioAnswer, ping, answerPing(mac, addr)...)
+	}
+	for _, addr := range n.dhcp6 {
+		ping := n.on(icmpv6(echoRequest6)).EthDst(hw(mac)).Addr(flow.IPv6Dst, addr)
+		b.brInt(cookie, IntLocalEgress, prioAnswer, ping, answerPing6(mac, addr)...)
 	}
 	b.brInt(cookie, IntDeliver, prioLocal, n.on(flow.Match{}).EthDst(hw(mac)))
 }

@@ -66,3 +66,16 @@ func (b *builder) portIPv6(n *network, p port, cookie uint64) {
 		b.brInt(cookie, IntLocalEgress, prioAnswer, n.on(icmpv6(neighborSolicit)).InPort(p.ofport).Addr(flow.NDTarget, addr), b.toAgent(p)...)
 	}
 }
+
+// answerPing6 turns an echo request into its reply and sends it back (RFC 4443, 4.2).
+func answerPing6(mac model.MAC, addr netip.Addr) []flow.Action {
+	return []flow.Action{
+		flow.Move{Src: flow.Whole(flow.EthSrc), Dst: flow.Whole(flow.EthDst)},
+		flow.SetMAC(flow.EthSrc, hw(mac)),
+		flow.Move{Src: flow.Whole(flow.IPv6Src), Dst: flow.Whole(flow.IPv6Dst)},
+		flow.SetAddr(flow.IPv6Src, addr),
+		flow.Set(flow.NWTTL, 64),
+		flow.Set(flow.ICMPv6Type, echoReply6),
+		flow.Output{Port: flow.PortInPort},
+	}
+}

@@ -238,19 +238,23 @@ func TestIPv6QuestionsGoToTheAgent(t *testing.T) {
 	l := newLab(t, in)
 	own := fmt.Sprintf("in_port=11,dl_src=%s,", mac(11))
 	dhcp := "dl_dst=33:33:00:01:00:02,udp6,ipv6_dst=ff02::1:2,udp_src=546,udp_dst=547"
-	nd := "dl_dst=33:33:ff:00:00:02,icmp6,nw_ttl=255,icmp_code=0,"
-	solicit := nd + "icmp_type=135,nd_sll=" + mac(11).String() + ",nd_target="
+	nd := "dl_dst=33:33:ff:00:00:02,icmp6,nw_ttl=255,icmpv6_code=0,"
+	solicit := nd + "icmpv6_type=135,nd_sll=" + mac(11).String() + ",nd_target="
 	for _, c := range []struct{ rule, packet, want string }{
 		{"DHCPv6", own + dhcp, "agent"},
 		{"DHCPv6 of a foreign MAC", "in_port=11,dl_src=" + mac(12).String() + "," + dhcp, ""},
-		{"router solicitation", own + nd + "icmp_type=133", "agent"},
+		{"router solicitation", own + nd + "icmpv6_type=133", "agent"},
 		{"neighbour: the DHCP port", own + solicit + "2001:db8::2", "agent"},
 		{"neighbour: the DHCP port's link-local address", own + solicit + "fe80::f816:3eff:fe00:dc01", "agent"},
 		{"neighbour: another", own + solicit + "2001:db8::12", "p12"},
-		{"neighbour: the DHCP port, by a foreign MAC", own + nd + "icmp_type=135,nd_target=2001:db8::2,nd_sll=" + mac(12).String(), ""},
+		{"ping of the DHCP port", own + "dl_dst=" + mac(0xdc01).String() + ",icmp6,icmpv6_type=128,icmpv6_code=0,ipv6_src=2001:db8::11,ipv6_dst=2001:db8::2,nw_ttl=64", "answered"},
+		{"neighbour: the DHCP port, by a foreign MAC", own + nd + "icmpv6_type=135,nd_target=2001:db8::2,nd_sll=" + mac(12).String(), ""},
 	} {
 		actions := l.trace("br-int", c.packet)
 		got := strings.Join(reached(actions), " ")
+		if strings.Contains(actions, "icmpv6(type=129") && got == "p11" {
+			got = "answered"
+		}
 		if strings.Contains(actions, "meter(") && strings.Contains(actions, "controller(") {
 			got = strings.TrimSpace("agent " + got)
 		}

@@ -120,6 +120,30 @@ func TestAdvertsFollowSubnetsAndRouters(t *testing.T) {
 	}
 }
 
+// TestAdvertsFitEveryLink: a network with many subnets has several advertisements of one router.
+func TestAdvertsFitEveryLink(t *testing.T) {
+	_, n := views()
+	for i := range 100 {
+		s := model.SubnetView{CIDR: netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 7: byte(i)}), 64), RAMode: model.IPv6SLAAC}
+		for j := range 5 {
+			s.DNS = append(s.DNS, netip.AddrFrom16([16]byte{0x20, 1, 14: byte(i), 15: byte(j)}))
+		}
+		n.Subnets = append(n.Subnets, s)
+	}
+	adverts, told := Adverts(n, nil), map[netip.Prefix]bool{}
+	for _, a := range adverts {
+		if f := a.Frame(); len(f) > ethernetHeader+leastIPv6MTU {
+			t.Errorf("a frame of %d bytes", len(f))
+		}
+		for _, p := range a.Prefixes {
+			told[p.Prefix] = true
+		}
+	}
+	if len(told) != 100 || len(adverts) != 4 {
+		t.Errorf("%d prefixes in %d advertisements", len(told), len(adverts))
+	}
+}
+
 func TestWithdrawn(t *testing.T) {
 	p, n := views()
 	slaac(p, n)
