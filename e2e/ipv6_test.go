@@ -39,17 +39,19 @@ func (w *world) has(t testing.TB, vm string, a netip.Addr) bool {
 	return err == nil && strings.Contains(out, "inet6 "+a.String()+"/") && !strings.Contains(out, "tentative")
 }
 
-// dhclient runs a real DHCPv6 client in a guest until it is bound, and returns what it was told.
+// dhclient runs a real DHCPv6 client in a guest until it is bound, and returns what it was told. One that has run there before is
+// ended, and its lease is confirmed.
 func (w *world) dhclient(t testing.TB, vm string, args ...string) string {
 	t.Helper()
 	const script = `#!/bin/sh
 case $reason in
+PREINIT6) until ip -6 addr show dev $interface scope link | grep inet6 | grep -qv tentative; do sleep 0.1; done ;;
 BOUND6|RENEW6|REBIND6) [ -z "$new_ip6_address" ] || ip -6 addr replace $new_ip6_address/128 dev $interface ;;
 esac
 env | grep -E '^(reason|new_)' | sort
 `
 	dir := "/run/weft-dhclient-" + vm
-	if _, err := w.lab.VMOutput(t.Context(), vm, "sh", "-c", "mkdir -p "+dir+" && cat >"+dir+"/script <<'END'\n"+script+"END\nchmod +x "+dir+"/script; echo 'also request dhcp6.sntp-servers;' >"+dir+"/conf"); err != nil {
+	if _, err := w.lab.VMOutput(t.Context(), vm, "sh", "-c", "mkdir -p "+dir+"; [ ! -e "+dir+"/pid ] || kill $(cat "+dir+"/pid); cat >"+dir+"/script <<'END'\n"+script+"END\nchmod +x "+dir+"/script; echo 'also request dhcp6.sntp-servers;' >"+dir+"/conf"); err != nil {
 		t.Fatal(err)
 	}
 	argv := append([]string{"timeout", "40", "dhclient", "-6", "-1", "-v", "-cf", dir + "/conf", "-lf", dir + "/leases", "-pf", dir + "/pid", "-sf", dir + "/script"}, args...)
