@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"weft/internal/host/flow"
@@ -24,6 +25,9 @@ const (
 	advertAgain   = 3 * time.Second
 	advertRepeats = 3
 )
+
+// networkService begins the device owners of ports that are the network's own, such as a router's leg: they hear of no router.
+const networkService = "network:"
 
 // sender sends a frame out of ports; *openflow.Client is one.
 type sender interface {
@@ -104,7 +108,9 @@ func (n *announced) routers() []netip.Addr {
 func (a *adverts) tell(j *hoststate.Joined, wired []model.PortID, now time.Time) {
 	ports := map[model.NetworkID][]uint32{}
 	for _, id := range wired {
-		ports[j.Pipeline.Ports[id].NetworkID] = append(ports[j.Pipeline.Ports[id].NetworkID], j.Pipeline.Local.Ports[id])
+		if p := j.Pipeline.Ports[id]; !strings.HasPrefix(p.DeviceOwner, networkService) {
+			ports[p.NetworkID] = append(ports[p.NetworkID], j.Pipeline.Local.Ports[id])
+		}
 	}
 	for id, n := range a.networks {
 		slices.Sort(ports[id])

@@ -57,6 +57,9 @@ func TestAdverts_areSentWhenTheyChangeAndNowAndThen(t *testing.T) {
 			ports = append(ports, p)
 			j.Pipeline.Ports[p] = &model.PortView{ID: p, NetworkID: network.ID}
 		}
+		own := model.PortID{UUID: id(99)} // a router's leg on this host
+		j.Pipeline.Ports[own] = &model.PortView{ID: own, NetworkID: network.ID, DeviceOwner: "network:router_interface"}
+		ports = append(ports, own)
 		a.plan(j, now)
 		a.tell(j, ports, now)
 		return w.take()
