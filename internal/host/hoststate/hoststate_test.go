@@ -198,7 +198,9 @@ func TestRecoverVLANs_readsWhatWasWired(t *testing.T) {
 }
 
 func TestJoin_routersThatAreDownHaveNoLegs(t *testing.T) {
-	leg := func(n byte) model.LegView { return model.LegView{PortID: model.PortID{UUID: model.UUID{n}}, NetworkID: netID(1)} }
+	leg := func(n byte) model.LegView {
+		return model.LegView{PortID: model.PortID{UUID: model.UUID{n}}, NetworkID: netID(1)}
+	}
 	view := model.NewHostView("compute1")
 	view.Routers[model.RouterID{UUID: model.UUID{1}}] = &model.RouterView{AdminStateUp: true, Legs: []model.LegView{leg(7), leg(3)}}
 	view.Routers[model.RouterID{UUID: model.UUID{2}}] = &model.RouterView{AdminStateUp: true, Legs: []model.LegView{leg(5)}}
