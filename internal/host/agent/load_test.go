@@ -85,8 +85,8 @@ func (l load) play() (h heard) {
 				<-time.After(every * time.Duration(i) / time.Duration(l.Ports))
 			}
 			buf := make([]byte, 2048)
+			next := time.Now()
 			for xid := uint32(1); time.Now().Before(end); xid++ {
-				began := time.Now()
 				frame := question4(i, xid)
 				if l.IPv6 {
 					frame = question6(i, xid)
@@ -109,8 +109,9 @@ func (l load) play() (h heard) {
 						break
 					}
 				}
-				if rest := every - time.Since(began); rest > 0 {
-					<-time.After(rest)
+				next = next.Add(every)
+				if every > 0 {
+					<-time.After(time.Until(next))
 				}
 			}
 		})
