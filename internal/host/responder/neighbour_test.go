@@ -230,6 +230,36 @@ func TestSolicitations(t *testing.T) {
 	}
 }
 
+// TestLinkLocalAddressesOfAPort: who may ask is who may send.
+func TestLinkLocalAddressesOfAPort(t *testing.T) {
+	given := addr("fe80::77")
+	pair := func(p *model.PortView, _ *model.NetworkView) {
+		p.AddressPairs = []model.AddressPair{{Prefix: netip.PrefixFrom(given, 128), MAC: guestMAC}}
+	}
+	for _, c := range []struct {
+		rule   string
+		change func(*model.PortView, *model.NetworkView)
+		src    netip.Addr
+		want   bool
+	}{
+		{"the MAC's", func(*model.PortView, *model.NetworkView) {}, linkLocal(guestMAC), true},
+		{"another", func(*model.PortView, *model.NetworkView) {}, given, false},
+		{"an address pair's", pair, given, true},
+		{"another than the pair's", pair, addr("fe80::78"), false},
+		{"any, without port security", func(p *model.PortView, _ *model.NetworkView) { p.PortSecurity = false }, given, true},
+		{"a global one, without port security", func(p *model.PortView, _ *model.NetworkView) { p.PortSecurity = false }, addr("2001:db8::77"), false},
+	} {
+		answer, err := single(newDHCP(t, v6, c.change).Answer(testPort, sent6(message6Of(dhcpv6.MessageTypeSolicit).ToBytes(), guestMAC, c.src)))
+		if got := err == nil; got != c.want || !got && !errors.Is(err, ErrForeign) {
+			t.Errorf("%s: %v", c.rule, err)
+			continue
+		}
+		if p, ok := parsePacket6(answer); ok && p.dst != c.src {
+			t.Errorf("%s: answered to %s", c.rule, p.dst)
+		}
+	}
+}
+
 // TestGoldenPackets keeps packets in sight as tcpdump reads them, which also judges their checksums. Run with -update, then read the
 // difference.
 func TestGoldenPackets(t *testing.T) {
