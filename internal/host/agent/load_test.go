@@ -220,7 +220,8 @@ func newHost(b *testing.B, ports int, meters bool, adjust func(*guestServer)) *h
 	h.Exec("sh", "-ec", strings.Join(up, "\n")+fmt.Sprintf(`
 ip addr add %s/16 dev pa
 unshare -n sleep 600 >/dev/null 2>&1 & echo $! >%[3]s/peer
-until ip link set pb netns $(cat %[3]s/peer); do :; done
+until [ "$(readlink /proc/$(cat %[3]s/peer)/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do :; done
+ip link set pb netns $(cat %[3]s/peer)
 nsenter -n -t $(cat %[3]s/peer) sh -c 'ip addr add %[2]s/16 dev pb; ip link set pb up'`, guestAddr(ports), guestAddr(ports+1), h.RunDir))
 
 	h.server = newGuestServer(responder.NewGuests(responder.Settings{}), slog.New(slog.DiscardHandler), newMetrics(nil, nil, func() iptables.Stats { return iptables.Stats{} }))
