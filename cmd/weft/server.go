@@ -200,7 +200,7 @@ func runServer(ctx context.Context, o *serverOptions) (err error) {
 	})
 	requests := newRequestMetrics(registry)
 	handler := neutron.New(neutron.Config{
-		Store: st, Rules: rules, Authenticator: authn.None{}, Now: now, Random: random, Alive: hub.Alive, Log: log, Metrics: requests,
+		Store: st, Rules: rules, Authenticator: authn.None{}, Now: now, Random: random, Alive: hub.Alive, Progress: hub.Progress, Log: log, Metrics: requests,
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/", handler)

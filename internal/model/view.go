@@ -14,6 +14,7 @@ import (
 type HostView struct {
 	Host     string
 	Revision uint64 // of the store: what the view was computed from
+	History  UUID   // names the server's run that Revision is of; zero: not to be resumed from
 
 	Networks map[NetworkID]*NetworkView
 	Ports    map[PortID]*PortView
@@ -244,9 +245,9 @@ type ViewDelta struct {
 	Deletes  []ObjectKey
 }
 
-// Empty reports whether the delta changes nothing.
-func (d *ViewDelta) Empty() bool {
-	return len(d.Networks)+len(d.Ports)+len(d.Peers)+len(d.Groups)+len(d.Members)+len(d.Routers)+len(d.Floating)+len(d.Deletes) == 0
+// Len is how many objects the delta upserts and deletes.
+func (d *ViewDelta) Len() int {
+	return len(d.Networks) + len(d.Ports) + len(d.Peers) + len(d.Groups) + len(d.Members) + len(d.Routers) + len(d.Floating) + len(d.Deletes)
 }
 
 // Apply changes the view in place by a delta. It does not look at revisions:

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"strings"
 	"time"
 
 	"weft/internal/host/firewall"
@@ -39,6 +38,7 @@ func (a *Agent) loop(ctx context.Context) error {
 		changed := a.sw.Changed()
 		err := a.pass(ctx)
 		if ctx.Err() != nil {
+			a.unsaved = a.unsaved || a.moved
 			a.save()
 			return ctx.Err()
 		}
@@ -77,10 +77,17 @@ func (a *Agent) wait(ctx context.Context, changed <-chan struct{}, verify <-chan
 		case <-changed:
 		case <-a.kick:
 		case e := <-a.events:
-			a.take(e)
-			a.takeWaiting()
+			look := a.take(e)
+			if !a.takeWaiting() && !look {
+				a.acknowledge()
+				continue
+			}
 		case <-verify:
 			a.verify(ctx)
+		case <-a.adverts.timer.C:
+			if !a.adverts.sendDue(time.Now()) {
+				continue
+			}
 		case <-later.C:
 			a.cutConnections(ctx)
 			a.save()
@@ -94,19 +101,27 @@ func (a *Agent) wait(ctx context.Context, changed <-chan struct{}, verify <-chan
 }
 
 // takeWaiting takes the views that came meanwhile, so that a burst costs one pass.
-func (a *Agent) takeWaiting() {
+func (a *Agent) takeWaiting() (look bool) {
 	for range 500 {
 		select {
 		case e := <-a.events:
-			a.take(e)
+			look = a.take(e) || look
 		default:
-			return
+			return look
 		}
+	}
+	return look
+}
+
+// acknowledge tells the server how far the host is, when it is as the view says.
+func (a *Agent) acknowledge() {
+	if a.inForce {
+		a.reporter.applied(ack{a.view.Revision, a.failed})
 	}
 }
 
-// take moves the view on.
-func (a *Agent) take(e event) {
+// take moves the view on, and reports whether that is a reason to look at the host.
+func (a *Agent) take(e event) (look bool) {
 	for _, p := range e.problems {
 		a.log.Error("object from the server is malformed and left out", "err", p)
 	}
@@ -116,16 +131,28 @@ func (a *Agent) take(e event) {
 		a.log.Info("view received", "revision", e.view.Revision, "networks", len(e.view.Networks), "ports", len(e.view.Ports), "peers", len(e.view.Peers))
 		a.unsaved = true
 		a.save()
-	case a.view != nil:
+	case e.delta != nil:
 		a.view.Apply(e.delta)
+		if len(e.problems) > 0 {
+			a.view.History = model.UUID{}
+		}
+		if e.resumed {
+			a.complete = true
+			a.log.Info("session resumed", "revision", a.view.Revision, "changed", e.delta.Len())
+		}
 		a.unsaved = true
 		// What the firewall follows from is on disk before it is in force: after a crash the last
 		// view lacks no port that has rules, so that no rule is taken away by mistake.
 		if len(e.delta.Ports)+len(e.delta.Groups)+len(e.delta.Networks)+len(e.delta.Routers)+len(e.delta.Deletes) > 0 {
 			a.save()
 		}
+	default:
+		a.view.Revision = e.bookmark
+		a.moved = true
 	}
+	a.inForce = a.inForce && e.bookmark != 0
 	a.metrics.revision.Set(float64(a.view.Revision))
+	return e.bookmark == 0
 }
 
 func (a *Agent) save() {
@@ -136,11 +163,12 @@ func (a *Agent) save() {
 		a.log.Error("last view not saved: a restart without a server would start from an older one", "err", err)
 		return
 	}
-	a.unsaved = false
+	a.unsaved, a.moved = false, false
 }
 
 // pass joins the view with what is there and writes the difference.
 func (a *Agent) pass(ctx context.Context) error {
+	a.inForce = false
 	state := a.sw.State()
 	if a.view == nil || !state.Connected {
 		return nil
@@ -154,6 +182,7 @@ func (a *Agent) pass(ctx context.Context) error {
 	defer cancel()
 
 	joined := hoststate.Join(a.host, a.settings.GetL2Population(), a.view, state, a.vlans)
+	a.adverts.plan(joined, began)
 	r := newResults(joined.Ports)
 	fwErr := errors.Join(a.applyFirewall(ctx, joined, r), a.applyRouters(ctx, joined, r))
 	a.stale = append(a.stale, joined.Released...)
@@ -162,10 +191,13 @@ func (a *Agent) pass(ctx context.Context) error {
 		return errors.Join(fwErr, err)
 	}
 	flowErr := a.applyFlows(ctx, joined, r)
-	a.applyDHCP(joined, r)
+	a.tellGuests(joined, a.flows, r)
 	a.reporter.say(r.reports(joined.Ports))
 	r.count(a.metrics)
-	return errors.Join(fwErr, flowErr)
+	err := errors.Join(fwErr, flowErr)
+	a.inForce, a.failed = err == nil, len(r.failed)
+	a.acknowledge()
+	return err
 }
 
 // firewallInput is what the firewall is computed from: the ports that iptables filters.
@@ -173,7 +205,9 @@ func (a *Agent) firewallInput(ports []hoststate.State) firewall.Input {
 	in := firewall.Input{Groups: a.view.Groups, Members: a.view.Members}
 	for i := range ports {
 		if st := &ports[i]; st.Problem == "" && !st.Leg && st.Port.Firewall == model.FirewallHybrid {
-			in.Ports = append(in.Ports, firewall.PortInput{View: st.Port, Network: st.Network, Zone: st.Zone()})
+			in.Ports = append(in.Ports, firewall.PortInput{
+				View: st.Port, Network: st.Network, Zone: st.Zone(), Routers: a.adverts.of(st.Network.ID).routers(),
+			})
 		}
 	}
 	return in
@@ -380,22 +414,6 @@ func wanted(bridge string, out *pipeline.Output) []flow.Flow {
 		return out.BrTun
 	}
 	return out.Physical[bridge]
-}
-
-// applyDHCP tells the responder about the ports that are here.
-func (a *Agent) applyDHCP(j *hoststate.Joined, r *results) {
-	here := map[model.PortID]bool{}
-	for i := range j.Ports {
-		st := &j.Ports[i]
-		if st.Problem != "" || st.Network == nil || st.Leg {
-			continue
-		}
-		here[st.Port.ID] = true
-		if err := a.dhcp.set(st.Port, st.Network); err != nil {
-			r.note(st.Port.ID, strings.TrimSpace(err.Error()))
-		}
-	}
-	a.dhcp.keep(func(id model.PortID) bool { return here[id] })
 }
 
 // verify compares the host with what was left there, and repairs it.

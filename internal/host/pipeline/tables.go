@@ -58,7 +58,7 @@ const (
 const (
 	prioDeadVLAN  = 65535 // as Neutron has it
 	prioTagged    = 300   // IntClassify: a tag from an access port
-	prioDHCP      = 200   // IntClassify: DHCP to the agent
+	prioDHCP      = 200   // IntClassify: DHCP and router solicitations to the agent
 	prioARP       = 10    // IntClassify: ARP and ND to IntNeighbours
 	prioPort      = 9     // IntClassify: what else a port sends
 	prioSegment   = 3     // IntClassify: a known network from an uplink

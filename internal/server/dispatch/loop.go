@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -17,6 +18,8 @@ import (
 type loop struct {
 	s        *Server
 	cursor   *store.Snapshot // what all sessions have been told
+	history  model.UUID      // names the snapshots that the cursor has gone through without a gap
+	trails   map[string]*trail
 	sessions map[string]*session
 	waiting  []*session // joined, but the cursor is before their host's row
 	networks map[model.NetworkID]map[*session]struct{}
@@ -27,7 +30,7 @@ type loop struct {
 
 func newLoop(s *Server) *loop {
 	return &loop{
-		s: s, sessions: map[string]*session{},
+		s: s, sessions: map[string]*session{}, trails: map[string]*trail{},
 		networks: map[model.NetworkID]map[*session]struct{}{},
 		groups:   map[model.SecurityGroupID]map[*session]struct{}{},
 		sets:     map[model.UUID]map[*session]struct{}{},
@@ -42,7 +45,9 @@ type pumped struct {
 }
 
 func (l *loop) run(ctx context.Context) error {
-	l.cursor = l.s.cfg.Store.Snapshot()
+	l.cursor, l.history = l.s.cfg.Store.Snapshot(), model.RandomUUID(l.s.cfg.Random())
+	bookmarks := time.NewTicker(l.s.cfg.Bookmarks)
+	defer bookmarks.Stop()
 	commits := make(chan pumped, 256)
 	pump := func(from *store.Snapshot) {
 		sub := l.s.cfg.Store.Subscribe(from)
@@ -71,6 +76,8 @@ func (l *loop) run(ctx context.Context) error {
 			l.join(ses)
 		case ses := <-l.s.leaves:
 			l.leave(ctx, ses)
+		case <-bookmarks.C:
+			l.bookmark()
 		case p := <-commits:
 			if p.lagged {
 				l.restart()
@@ -111,17 +118,70 @@ func (l *loop) join(ses *session) {
 		l.waiting = append(l.waiting, ses)
 		return
 	}
-	l.complete(ses)
+	l.begin(ses)
 }
 
-func (l *loop) complete(ses *session) {
+// begin sends a host what it needs: the difference from the view that it holds, when that is one that it
+// was sent in this history, else all of it.
+func (l *loop) begin(ses *session) {
 	l.forget(ses)
 	l.sessions[ses.host] = ses
 	l.s.mu.Lock()
 	l.s.alive[ses.host] = ses
 	l.s.mu.Unlock()
 	l.setScope(ses, hostview.ScopeOf(l.cursor, ses.host))
-	ses.push(outbound{view: hostview.View(l.cursor, ses.host)})
+	view := hostview.View(l.cursor, ses.host)
+	view.History = l.history
+	if delta := l.resume(ses, view); delta != nil {
+		l.s.metrics.resumes.Inc()
+		l.tell(ses, outbound{delta: delta})
+		return
+	}
+	l.trails[ses.host] = &trail{}
+	l.tell(ses, outbound{view: view})
+}
+
+// resume returns what leads from the view that the host says it holds to its present one; nil when the
+// former is not known here, or when that is no less than a whole view.
+func (l *loop) resume(ses *session, view *model.HostView) *model.ViewDelta {
+	have := ses.have
+	ses.have = position{}
+	if have.history != l.history {
+		return nil
+	}
+	held := l.trails[ses.host].at(have.revision)
+	if held == nil {
+		return nil
+	}
+	delta := hostview.View(held, ses.host).Diff(view)
+	if delta.Len() > maxChunk {
+		return nil
+	}
+	return delta
+}
+
+// tell sends a host what leads to the cursor, and notes where that puts it.
+func (l *loop) tell(ses *session, m outbound) {
+	ses.push(m)
+	t := l.trails[ses.host]
+	t.left = time.Time{}
+	at, _ := ses.progress()
+	t.acknowledged(at.Applied)
+	t.add(l.cursor)
+}
+
+// bookmark moves the hosts on that nothing has concerned for a while, so that few old snapshots are
+// held for them to resume from, and forgets what hosts held that have not come back.
+func (l *loop) bookmark() {
+	for _, ses := range l.sessions {
+		at, waiting := ses.progress()
+		l.trails[ses.host].acknowledged(at.Applied)
+		if !waiting && at.Sent < l.cursor.Revision() {
+			l.tell(ses, outbound{bookmark: l.cursor.Revision()})
+		}
+	}
+	before := l.s.cfg.Now().Add(-trailLife)
+	maps.DeleteFunc(l.trails, func(_ string, t *trail) bool { return !t.left.IsZero() && t.left.Before(before) })
 }
 
 // leave ends a session and notes when the host was last seen.
@@ -161,13 +221,18 @@ func (l *loop) forget(ses *session) {
 	delete(l.s.alive, ses.host)
 	l.s.mu.Unlock()
 	l.setScope(ses, nil)
+	if t := l.trails[ses.host]; t != nil {
+		t.left = l.s.cfg.Now()
+	}
 }
 
-// restart sends every host a whole view: the commits in between are gone.
+// restart sends every host a whole view, in a new history: the commits in between are gone, or the store
+// was read anew.
 func (l *loop) restart() {
-	l.cursor = l.s.cfg.Store.Snapshot()
+	l.cursor, l.history = l.s.cfg.Store.Snapshot(), model.RandomUUID(l.s.cfg.Random())
+	clear(l.trails)
 	for _, ses := range l.sessions {
-		l.complete(ses)
+		l.begin(ses)
 	}
 	l.release()
 }
@@ -181,8 +246,8 @@ func (l *loop) step(last *store.Commit, changes []store.Change) {
 		if scope != ses.scope {
 			l.setScope(ses, scope)
 		}
-		if !delta.Empty() {
-			ses.push(outbound{delta: delta})
+		if delta.Len() > 0 {
+			l.tell(ses, outbound{delta: delta})
 		}
 	}
 	l.release()

@@ -216,9 +216,19 @@ func sameObjects[K comparable, V any](t *rapid.T, what string, got, want map[K]*
 	}
 }
 
+func sameView(t *rapid.T, who string, got, want *model.HostView) {
+	sameObjects(t, who+" networks", got.Networks, want.Networks)
+	sameObjects(t, who+" ports", got.Ports, want.Ports)
+	sameObjects(t, who+" peers", got.Peers, want.Peers)
+	sameObjects(t, who+" groups", got.Groups, want.Groups)
+	sameObjects(t, who+" members", got.Members, want.Members)
+	sameObjects(t, who+" routers", got.Routers, want.Routers)
+	sameObjects(t, who+" floating IPs", got.Floating, want.Floating)
+}
+
 // TestDelta_followingDeltasEqualsStartingFromScratch is the convergence invariant: whatever
 // changes, in batches of whatever size, the view that a host has built from deltas is the view of the
-// latest snapshot.
+// latest snapshot; so is that of a host which was away and got the difference from any earlier one.
 func TestDelta_followingDeltasEqualsStartingFromScratch(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := storetest.Open(t)
@@ -229,6 +239,7 @@ func TestDelta_followingDeltasEqualsStartingFromScratch(t *testing.T) {
 			views[h], scopes[h] = hostview.View(cursor, h), hostview.ScopeOf(cursor, h)
 		}
 		sub := s.Subscribe(cursor)
+		past := cursor
 		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 			var changes []store.Change
 			var last *store.Commit
@@ -256,18 +267,18 @@ func TestDelta_followingDeltasEqualsStartingFromScratch(t *testing.T) {
 				views[h].Apply(delta)
 				scopes[h] = scope
 				want := hostview.View(last.Snapshot, h)
-				sameObjects(rt, h+" networks", views[h].Networks, want.Networks)
-				sameObjects(rt, h+" ports", views[h].Ports, want.Ports)
-				sameObjects(rt, h+" peers", views[h].Peers, want.Peers)
-				sameObjects(rt, h+" routers", views[h].Routers, want.Routers)
-				sameObjects(rt, h+" floating IPs", views[h].Floating, want.Floating)
-				sameObjects(rt, h+" groups", views[h].Groups, want.Groups)
-				sameObjects(rt, h+" members", views[h].Members, want.Members)
+				sameView(rt, h, views[h], want)
+				resumed := hostview.View(past, h) // a host that was away since then, and resumes
+				resumed.Apply(resumed.Diff(want))
+				sameView(rt, h+" resumed", resumed, want)
 				if !reflect.DeepEqual(scope, hostview.ScopeOf(last.Snapshot, h)) {
 					rt.Fatalf("host %s: scope has drifted", h)
 				}
 			}
 			cursor = last.Snapshot
+			if rapid.Bool().Draw(rt, "leave") {
+				past = cursor
+			}
 		}
 	})
 }
