@@ -80,6 +80,7 @@ type Agent struct {
 	log      *slog.Logger
 	sw       *vsw.Client
 	fw       *iptables.Manager
+	routers  *routers // made by Run
 	guests   *guestServer
 	reporter *reporter
 	events   chan event
@@ -111,7 +112,7 @@ func New(cfg Config) *Agent {
 	a := &Agent{
 		cfg: cfg, log: cfg.Log,
 		sw:       vsw.New(cfg.OVSDB, cfg.Log),
-		fw:       iptables.New(iptables.Config{Backend: cfg.Backend, Log: cfg.Log}),
+		fw:       iptables.New(iptables.Config{Layout: iptables.HostLayout(), Backend: cfg.Backend, Log: cfg.Log}),
 		reporter: newReporter(), events: make(chan event), kick: make(chan struct{}, 1),
 		bridges: map[string]*bridge{}, vlans: hoststate.NewVLANs(), guarded: map[model.PortID]hoststate.State{},
 	}
@@ -145,6 +146,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.host.Datapath == "" {
 		a.host.Datapath = vsw.DetectDatapath(state.Root)
 	}
+	if err := a.openRouters(a.fw.Backend(), a.host.Datapath == "netdev"); err != nil {
+		return err
+	}
+	defer a.routers.host.Close()
 	hoststate.RecoverVLANs(a.vlans, state)
 	a.recall()
 	for _, name := range a.bridgeNames() {

@@ -143,7 +143,7 @@ func (a *Agent) take(e event) (look bool) {
 		a.unsaved = true
 		// What the firewall follows from is on disk before it is in force: after a crash the last
 		// view lacks no port that has rules, so that no rule is taken away by mistake.
-		if len(e.delta.Ports)+len(e.delta.Groups)+len(e.delta.Networks)+len(e.delta.Deletes) > 0 {
+		if len(e.delta.Ports)+len(e.delta.Groups)+len(e.delta.Networks)+len(e.delta.Routers)+len(e.delta.Deletes) > 0 {
 			a.save()
 		}
 	default:
@@ -190,7 +190,7 @@ func (a *Agent) pass(ctx context.Context) error {
 	joined.Pipeline.Local.MeterLimit = a.bridges[hoststate.BrInt].limit
 	a.adverts.plan(joined, began)
 	r := newResults(joined.Ports)
-	fwErr := a.applyFirewall(ctx, joined, r)
+	fwErr := errors.Join(a.applyFirewall(ctx, joined, r), a.applyRouters(ctx, joined, r))
 	a.stale = append(a.stale, joined.Released...)
 	a.forgetLearned(ctx)
 	if err := a.applySwitch(ctx, state, joined); err != nil {
@@ -210,7 +210,7 @@ func (a *Agent) pass(ctx context.Context) error {
 func (a *Agent) firewallInput(ports []hoststate.State) firewall.Input {
 	in := firewall.Input{Groups: a.view.Groups, Members: a.view.Members}
 	for i := range ports {
-		if st := &ports[i]; st.Problem == "" && st.Port.Firewall == model.FirewallHybrid {
+		if st := &ports[i]; st.Problem == "" && !st.Leg && st.Port.Firewall == model.FirewallHybrid {
 			in.Ports = append(in.Ports, firewall.PortInput{
 				View: st.Port, Network: st.Network, Zone: st.Zone(), Routers: a.adverts.of(st.Network.ID).routers(),
 			})
@@ -328,12 +328,17 @@ func (a *Agent) forgetLearned(ctx context.Context) {
 // applySwitch brings bridges, patch ports, tunnels and tags into the switch's database.
 func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.Joined) error {
 	ours := map[string]bool{}
+	leg := map[string]bool{}
 	for _, p := range j.Desired.Ports {
+		leg[p.Name] = hoststate.IsLeg(p.Name)
 		if p.Type != "" {
 			ours[p.Name] = true
 		}
 	}
 	owned := func(bridge, port string) bool {
+		if bridge == hoststate.BrInt && ownLeg(state, port) {
+			return a.complete || leg[port]
+		}
 		return ours[port] || a.complete && bridge == hoststate.BrTun && hoststate.IsTunnel(port)
 	}
 	ops := vsw.Plan(state, j.Desired, owned)
@@ -406,7 +411,8 @@ func (a *Agent) compute(in pipeline.Input) *pipeline.Output {
 // sameInput compares inputs by their objects, which do not change.
 func sameInput(a, b pipeline.Input) bool {
 	return a.L2Population == b.L2Population && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Peers, b.Peers) &&
-		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt && a.Local.MeterLimit == b.Local.MeterLimit &&
+		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) && a.Local.MeterLimit == b.Local.MeterLimit &&
+		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt &&
 		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical)
 }
 
@@ -428,6 +434,7 @@ func (a *Agent) verify(ctx context.Context) {
 	for _, b := range a.bridges {
 		b.doubt()
 	}
+	a.routers.host.Doubt()
 	before := a.fw.Stats().Repairs
 	ctx, cancel := context.WithTimeout(ctx, applyLimit)
 	defer cancel()

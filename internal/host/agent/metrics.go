@@ -20,6 +20,9 @@ type metrics struct {
 	dhcpReplies prometheus.Counter
 	dhcpDropped prometheus.Counter
 	cuts        prometheus.Counter
+
+	routers      prometheus.Gauge
+	routerWrites prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, ovsdbWrites func() uint64, fw func() iptables.Stats) *metrics {
@@ -42,6 +45,9 @@ func newMetrics(reg prometheus.Registerer, ovsdbWrites func() uint64, fw func() 
 		dhcpReplies: counter("dhcp_replies_total", "Answers to guests: DHCP, router and neighbour solicitations."),
 		dhcpDropped: counter("dhcp_dropped_total", "Questions of guests not answered: malformed, forged, too many."),
 		cuts:        counter("connections_cut_total", "Established connections ended because a rule or an address went."),
+
+		routers:      gauge("routers", "Routers that the host serves."),
+		routerWrites: counter("router_writes_total", "Changes of namespaces, devices, addresses, routes and translation of routers."),
 	}
 	if reg == nil {
 		return m
@@ -49,7 +55,7 @@ func newMetrics(reg prometheus.Registerer, ovsdbWrites func() uint64, fw func() 
 	stat := func(name, help string, f func(iptables.Stats) uint64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "weft_agent_" + name, Help: help}, func() float64 { return float64(f(fw())) })
 	}
-	reg.MustRegister(m.sessionUp, m.revision, m.ports, m.flows, m.flowMods, m.repairs, m.passes, m.passSeconds, m.failures, m.dhcpReplies, m.dhcpDropped, m.cuts,
+	reg.MustRegister(m.sessionUp, m.revision, m.ports, m.flows, m.flowMods, m.repairs, m.passes, m.passSeconds, m.failures, m.dhcpReplies, m.dhcpDropped, m.cuts, m.routers, m.routerWrites,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "weft_agent_ovsdb_writes_total", Help: "Transactions that changed the switch's database."}, func() float64 { return float64(ovsdbWrites()) }),
 		stat("firewall_writes_total", "Commands and messages that changed iptables or ipsets.", func(s iptables.Stats) uint64 { return s.Writes }),
 		stat("firewall_lines_total", "Lines given to iptables-restore.", func(s iptables.Stats) uint64 { return s.Lines }),

@@ -147,7 +147,7 @@ func (n *network) toUplink() []flow.Action {
 func outputs(ports []port, open bool) []flow.Action {
 	var actions []flow.Action
 	for _, p := range ports {
-		if p.open || !open {
+		if (p.open || !open) && (p.leg == nil || p.leg.active) {
 			actions = append(actions, flow.Output{Port: p.ofport})
 		}
 	}
@@ -223,6 +223,10 @@ func answerPing(mac model.MAC, addr netip.Addr) []flow.Action {
 
 // intPort wires a port.
 func (b *builder) intPort(n *network, p port) {
+	if p.leg != nil {
+		b.localLeg(n, p)
+		return
+	}
 	c := Cookie(model.KindPort, p.view.ID.UUID)
 	from := flow.Match{}.InPort(p.ofport)
 

@@ -21,6 +21,16 @@ type Input struct {
 	Networks map[model.NetworkID]Network
 	Ports    map[model.PortID]*model.PortView
 	Peers    map[model.PortID]*model.PeerView
+
+	Host    string // this host, as RouterView.Gateways names it
+	Routers map[model.RouterID]Router
+}
+
+// Router is a router that the host serves, or that has a leg on one of its networks.
+type Router struct {
+	View *model.RouterView
+	// Active: this host, which serves it, is the one that answers for it.
+	Active bool
 }
 
 // Network is a network with a port on the host, and the local VLAN id (1 to
@@ -106,6 +116,9 @@ func Compute(in Input) Output {
 				b.tunPeer(n, p)
 			}
 		}
+		for i := range n.legs {
+			b.remoteLeg(n, &n.legs[i])
+		}
 	}
 	return b.output()
 }
@@ -127,6 +140,7 @@ type network struct {
 	advertised bool
 	ports      []port // wired, in order of their ids
 	peers      []*model.PeerView
+	legs       []leg               // of routers, here or elsewhere
 	remotes    []uint32            // tunnel ports of hosts with a port on the network, in order
 	claimed    map[netip.Addr]bool // answered by TunARP
 }
@@ -152,6 +166,7 @@ type port struct {
 	// open: it may use MACs that nobody told us of, because it has no port
 	// security or address pairs with other MACs.
 	open bool
+	leg  *leg // of a router, nil for others
 }
 
 type builder struct {
@@ -163,6 +178,7 @@ type builder struct {
 func newBuilder(in Input) *builder {
 	b := &builder{in: in, out: Output{Physical: map[string][]flow.Flow{}}}
 	byID := b.checkNetworks()
+	b.checkLegs(byID)
 	b.checkPorts(byID)
 	b.checkPeers(byID)
 	return b

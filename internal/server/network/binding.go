@@ -58,9 +58,11 @@ func reaches(h *model.Host, s model.Segment) bool {
 }
 
 // RebindHost binds the ports of a host again whose binding failed, or no longer holds,
-// now that the host is known or has changed. The dispatcher calls it in the
+// now that the host is known or has changed from before, which is nil for a new one; and it lets routers
+// follow a gateway host. The dispatcher calls it in the
 // transaction that writes the host. It returns how many ports changed.
-func (r *Rules) RebindHost(tx *store.Tx, env Env, host string) int {
+func (r *Rules) RebindHost(tx *store.Tx, env Env, before *model.Host, host string) int {
+	r.placeRouters(tx, env, before, host)
 	var ports []*model.Port
 	for p := range tx.PortsByHost(host) {
 		ports = append(ports, p)

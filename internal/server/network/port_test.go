@@ -262,7 +262,7 @@ func TestRebinding(t *testing.T) {
 	p := w.port(admin, n, func(s *PortSpec) { s.HostID = Some("compute1") })
 	w.host("compute1")
 	if err := w.do(func(tx *store.Tx) error {
-		if got := w.rules.RebindHost(tx, w.env, "compute1"); got != 1 {
+		if got := w.rules.RebindHost(tx, w.env, nil, "compute1"); got != 1 {
 			t.Errorf("%d ports bound, want 1", got)
 		}
 		return nil
@@ -282,16 +282,6 @@ func TestRebinding(t *testing.T) {
 	p, err = w.tryUpdatePort(admin, p.ID, PortSpec{HostID: Some("")})
 	if err != nil || p.Binding.VIFType != model.VIFUnbound || p.Binding.Firewall != "" || p.Binding.Since != p.Revision {
 		t.Fatalf("after unbinding: %+v, %v", p.Binding, err)
-	}
-}
-
-func TestRouterPortsAreNotDeletedDirectly(t *testing.T) {
-	w := newWorld(t)
-	n := w.network(demo, NetworkSpec{})
-	for _, owner := range []string{"network:router_interface", "network:router_gateway", "network:floatingip"} {
-		p := w.port(admin, n, func(s *PortSpec) { s.DeviceOwner = Some(owner) })
-		err := w.do(func(tx *store.Tx) error { return w.rules.DeletePort(tx, w.env, admin, p.ID, nil) })
-		wantFault(t, err, fault.Conflict, "ServicePortInUse", "Port "+p.ID.String()+" cannot be deleted directly via the port API: has device owner "+owner+".")
 	}
 }
 

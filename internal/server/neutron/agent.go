@@ -19,8 +19,6 @@ import (
 const (
 	agentBinary = "neutron-openvswitch-agent"
 	agentType   = "Open vSwitch agent"
-	// defaultZone is the zone of hosts that name none.
-	defaultZone = "nova"
 )
 
 // agentResource declares agents: the hosts, seen through the extension agent.
@@ -69,7 +67,7 @@ func agentResource(rules *network.Rules, alive func(host string) bool) *resource
 		constant("binary", agentBinary),
 		constant("agent_type", agentType),
 		constant("topic", "N/A"),
-		d.str("availability_zone", zoneOf, nil, nil),
+		d.str("availability_zone", (*M).AvailabilityZone, nil, nil),
 		d.flag("admin_state_up", func(h *M) bool { return h.AdminStateUp }, func(s *S) *network.Opt[bool] { return &s.AdminStateUp }).putOnly(),
 		attr{
 			name: "alive",
@@ -129,13 +127,6 @@ func appendConfigurations(b []byte, v *view, h *model.Host) []byte {
 	return append(b, '}')
 }
 
-func zoneOf(h *model.Host) string {
-	if h.Zone == "" {
-		return defaultZone
-	}
-	return h.Zone
-}
-
 // listZones serves /v2.0/availability_zones: the zones of the hosts, for
 // networks (compute hosts) and for routers (gateways). A zone is available while one
 // of its hosts is.
@@ -152,8 +143,8 @@ func listZones(c *call) error {
 	for h := range c.Hosts() {
 		usable := h.AdminStateUp && c.api.Alive(h.Name)
 		for _, role := range h.Roles {
-			k := key{"network", zoneOf(h)}
-			if role == "gateway" {
+			k := key{"network", h.AvailabilityZone()}
+			if role == model.RoleGateway {
 				k.resource = "router"
 			}
 			available[k] = available[k] || usable
