@@ -201,3 +201,43 @@ func TestDHCP_goesOnWhileTheServerIsAwayAndTheAgentRestarts(t *testing.T) {
 		t.Errorf("no address in\n%s", said)
 	}
 }
+
+// TestRouterAdvertisements_followTheRouter: guests have a default route by the router's leg as long as there is one.
+func TestRouterAdvertisements_followTheRouter(t *testing.T) {
+	n := w.network(t, "10.38.0.0/24", nil)
+	w.subnet6(t, n, "2001:db8:38::/64", "slaac")
+	router := w.must(t, "POST", "routers", "router", body{"name": "ra"})["id"].(string)
+	t.Cleanup(func() { w.must(t, "DELETE", "routers/"+router, "", nil) })
+	a := w.vm(t, "ra-a", "compute1", n)
+	_, out, err := w.call(t.Context(), "GET", "subnets?network_id="+n+"&ip_version=6", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	interfaceOf := body{"subnet_id": out["subnets"].([]any)[0].(body)["id"]}
+	w.eventually(t, "the guest has its port's address", func() bool { return w.has(t, "ra-a", addr6(t, a)) })
+	routed := func() string {
+		out, err := w.lab.VMOutput(t.Context(), "ra-a", "ip", "-6", "route", "show", "default")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(out)
+	}
+	if got := routed(); got != "" {
+		t.Errorf("without a router the guest has %q", got)
+	}
+	if status, out, err := w.call(t.Context(), "PUT", "routers/"+router+"/add_router_interface", interfaceOf); err != nil || status != 200 {
+		t.Fatalf("adding the interface: %d %v %v", status, out, err)
+	}
+	added := time.Now()
+	w.eventually(t, "the guest has a default route", func() bool { return strings.Contains(routed(), "default via fe80::") })
+	t.Logf("default route after %s: %s", time.Since(added), routed())
+	if status, out, err := w.call(t.Context(), "PUT", "routers/"+router+"/remove_router_interface", interfaceOf); err != nil || status != 200 {
+		t.Fatalf("removing the interface: %d %v %v", status, out, err)
+	}
+	removed := time.Now()
+	w.eventually(t, "the guest has no default route", func() bool { return routed() == "" })
+	t.Logf("no default route after %s", time.Since(removed))
+	if !w.has(t, "ra-a", addr6(t, a)) {
+		t.Error("the guest has lost its address")
+	}
+}
