@@ -138,6 +138,7 @@ func (a *Agent) take(e event) (look bool) {
 		}
 		if e.resumed {
 			a.complete = true
+			a.metrics.resumes.Inc()
 			a.log.Info("session resumed", "revision", a.view.Revision, "changed", e.delta.Len())
 		}
 		a.unsaved = true
