@@ -183,6 +183,12 @@ func (a *Agent) pass(ctx context.Context) error {
 	defer cancel()
 
 	joined := hoststate.Join(a.host, a.settings.GetL2Population(), a.view, state, a.vlans)
+	for _, b := range a.bridges {
+		if err := b.greet(ctx); err != nil {
+			return err
+		}
+	}
+	joined.Pipeline.Local.MeterLimit = a.bridges[hoststate.BrInt].limit
 	a.adverts.plan(joined, began)
 	r := newResults(joined.Ports)
 	fwErr := errors.Join(a.applyFirewall(ctx, joined, r), a.applyRouters(ctx, joined, r))
@@ -368,7 +374,11 @@ func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results)
 		b := a.bridges[name]
 		before, repairs := b.written, b.repairs
 		want := wanted(name, out)
-		err := b.sync(ctx, want, a.complete)
+		var meters []openflow.Meter
+		if name == hoststate.BrInt {
+			meters = portMeters(out.Meters)
+		}
+		err := b.sync(ctx, want, meters, a.complete)
 		a.metrics.flows.WithLabelValues(name).Set(float64(len(want)))
 		a.metrics.flowMods.WithLabelValues(name).Add(float64(b.written - before))
 		a.metrics.repairs.WithLabelValues("flows").Add(float64(b.repairs - repairs))
@@ -403,7 +413,7 @@ func (a *Agent) compute(in pipeline.Input) *pipeline.Output {
 func sameInput(a, b pipeline.Input) bool {
 	return a.L2Population == b.L2Population && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Peers, b.Peers) &&
 		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) &&
-		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt &&
+		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt && a.Local.MeterLimit == b.Local.MeterLimit &&
 		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical)
 }
 

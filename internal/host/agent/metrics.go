@@ -44,8 +44,8 @@ func newMetrics(reg prometheus.Registerer, ovsdbWrites func() uint64, fw func() 
 		passes:      counter("passes_total", "Comparisons of the host with the view."),
 		passSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "weft_agent_pass_seconds", Help: "Duration of a comparison with its writes.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
 		failures:    counter("failures_total", "Writes to the host that failed and are tried again."),
-		dhcpReplies: counter("dhcp_replies_total", "DHCP messages answered."),
-		dhcpDropped: counter("dhcp_dropped_total", "DHCP messages not answered: malformed, forged, too many."),
+		dhcpReplies: counter("dhcp_replies_total", "Answers to guests: DHCP, router and neighbour solicitations."),
+		dhcpDropped: counter("dhcp_dropped_total", "Questions of guests not answered: malformed, forged, too many."),
 		cuts:        counter("connections_cut_total", "Established connections ended because a rule or an address went."),
 
 		routers:      gauge("routers", "Routers that the host serves."),
