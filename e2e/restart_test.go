@@ -32,13 +32,14 @@ func (w *world) settled(t testing.TB, host string) {
 func TestAgentRestart_isANonEvent(t *testing.T) {
 	to := w.pair(t, "ar-", "10.30.0.0/24")
 	for _, c := range []struct {
-		name   string
-		end    func(string) error
-		server bool
+		name    string
+		end     func(string) error
+		server  bool
+		resumes bool
 	}{
-		{"in good order", func(h string) error { return w.lab.Stop(t.Context(), h, lab.Agent) }, true},
-		{"killed", func(h string) error { return w.lab.Kill(t.Context(), h, lab.Agent) }, true},
-		{"killed while the server is away", func(h string) error { return w.lab.Kill(t.Context(), h, lab.Agent) }, false},
+		{"in good order", func(h string) error { return w.lab.Stop(t.Context(), h, lab.Agent) }, true, true},
+		{"killed", func(h string) error { return w.lab.Kill(t.Context(), h, lab.Agent) }, true, false},
+		{"killed while the server is away", func(h string) error { return w.lab.Kill(t.Context(), h, lab.Agent) }, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if !c.server {
@@ -71,6 +72,9 @@ func TestAgentRestart_isANonEvent(t *testing.T) {
 			for _, h := range []string{"compute1", "compute2"} {
 				if n := w.writes(t, h); n != 0 {
 					t.Errorf("the agent of %s wrote %v times on a converged host", h, n)
+				}
+				if c.resumes && w.metrics(t, h)["weft_agent_session_resumes_total"] != 1 {
+					t.Errorf("the agent of %s did not resume from the view on its disk", h)
 				}
 			}
 			if !c.server {

@@ -202,8 +202,9 @@ func runServer(ctx context.Context, o *serverOptions) (err error) {
 	st := store.New(journal, store.Options{Log: log, Ring: keptCommits})
 	hub := dispatch.New(dispatch.Config{
 		Store: st, Authority: authority, Now: now, Random: random, L2Population: o.l2Population, Log: log, Registry: registry,
-		Rebind: func(tx *store.Tx, before *model.Host, host string) {
-			rules.RebindHost(tx, network.Env{Now: now(), Random: random}, before, host)
+		Rebind: func(tx *store.Tx, before *model.Host, host string) bool {
+			_, more := rules.RebindHost(tx, network.Env{Now: now(), Random: random}, before, host)
+			return more
 		},
 	})
 	requests := newRequestMetrics(registry)

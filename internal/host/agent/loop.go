@@ -138,6 +138,7 @@ func (a *Agent) take(e event) (look bool) {
 		}
 		if e.resumed {
 			a.complete = true
+			a.metrics.resumes.Inc()
 			a.log.Info("session resumed", "revision", a.view.Revision, "changed", e.delta.Len())
 		}
 		a.unsaved = true
@@ -411,8 +412,8 @@ func (a *Agent) compute(in pipeline.Input) *pipeline.Output {
 // sameInput compares inputs by their objects, which do not change.
 func sameInput(a, b pipeline.Input) bool {
 	return a.L2Population == b.L2Population && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Peers, b.Peers) &&
-		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) && a.Local.MeterLimit == b.Local.MeterLimit &&
-		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt &&
+		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) &&
+		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt && a.Local.MeterLimit == b.Local.MeterLimit &&
 		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical)
 }
 

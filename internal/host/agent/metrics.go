@@ -10,6 +10,7 @@ import (
 type metrics struct {
 	sessionUp   prometheus.Gauge
 	revision    prometheus.Gauge
+	resumes     prometheus.Counter
 	ports       *prometheus.GaugeVec
 	flows       *prometheus.GaugeVec
 	flowMods    *prometheus.CounterVec
@@ -35,6 +36,7 @@ func newMetrics(reg prometheus.Registerer, ovsdbWrites func() uint64, fw func() 
 	m := &metrics{
 		sessionUp:   gauge("session_up", "1 while the agent has a session with a server."),
 		revision:    gauge("view_revision", "Revision of the view that the host is kept at."),
+		resumes:     counter("session_resumes_total", "Sessions that began where the host's view was, without a whole view."),
 		ports:       prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weft_agent_ports", Help: "Ports bound to the host, by what became of them."}, []string{"state"}),
 		flows:       prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weft_agent_flows", Help: "Flows that a bridge should have."}, []string{"bridge"}),
 		flowMods:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weft_agent_flow_mods_total", Help: "Flows added to and deleted from a bridge."}, []string{"bridge"}),
@@ -55,7 +57,7 @@ func newMetrics(reg prometheus.Registerer, ovsdbWrites func() uint64, fw func() 
 	stat := func(name, help string, f func(iptables.Stats) uint64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "weft_agent_" + name, Help: help}, func() float64 { return float64(f(fw())) })
 	}
-	reg.MustRegister(m.sessionUp, m.revision, m.ports, m.flows, m.flowMods, m.repairs, m.passes, m.passSeconds, m.failures, m.dhcpReplies, m.dhcpDropped, m.cuts, m.routers, m.routerWrites,
+	reg.MustRegister(m.sessionUp, m.revision, m.resumes, m.ports, m.flows, m.flowMods, m.repairs, m.passes, m.passSeconds, m.failures, m.dhcpReplies, m.dhcpDropped, m.cuts, m.routers, m.routerWrites,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "weft_agent_ovsdb_writes_total", Help: "Transactions that changed the switch's database."}, func() float64 { return float64(ovsdbWrites()) }),
 		stat("firewall_writes_total", "Commands and messages that changed iptables or ipsets.", func(s iptables.Stats) uint64 { return s.Writes }),
 		stat("firewall_lines_total", "Lines given to iptables-restore.", func(s iptables.Stats) uint64 { return s.Lines }),
