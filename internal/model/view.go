@@ -49,6 +49,7 @@ type NetworkView struct {
 	// answers for; zero when no subnet has DHCP.
 	DHCPMAC   MAC
 	DHCPAddrs []netip.Addr
+	DNSDomain string // of the network's host names, with a final dot; empty: the cloud's
 }
 
 // SubnetView is what the responders of a host tell guests.
@@ -79,6 +80,9 @@ type PortView struct {
 	DHCPOptions    []DHCPOption
 	DNSName        string
 	Firewall       string // FirewallHybrid or FirewallNative
+	ProjectID      string
+	DNSDomain      string // like NetworkView's, and before it
+	Instance       Instance
 }
 
 // PeerView is a port elsewhere, on a network that has a port on the host.
@@ -88,6 +92,8 @@ type PeerView struct {
 	MAC       MAC
 	Addrs     []netip.Addr
 	Tunnel    netip.Addr // of the peer's host; invalid for networks that are not tunnelled
+	DNSName   string
+	DNSDomain string
 }
 
 // GroupView is a security group that a port of the host is in.

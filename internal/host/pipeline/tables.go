@@ -15,6 +15,7 @@ const (
 	IntCanary      uint8 = 23 // never reached: its one flow tells that our flows are still there
 	IntNeighbours  uint8 = 24 // ARP and neighbour discovery speak for the port's own addresses only
 	IntSource      uint8 = 25 // the source MAC is the port's, and it plays neither router nor DHCP server
+	IntServices    uint8 = 28 // to the host's services and back, with addresses that stand for the guests'
 	IntLocalEgress uint8 = 30 // from a local port and honest: what the host answers itself
 	IntLocalIP     uint8 = 31 // reserved for local IPs
 	IntRateLimit   uint8 = 59 // reserved for limits on what enters the switch
@@ -56,28 +57,30 @@ const (
 
 // Priorities, the higher first.
 const (
-	prioDeadVLAN  = 65535 // as Neutron has it
-	prioTagged    = 300   // IntClassify: a tag from an access port
-	prioDHCP      = 200   // IntClassify: DHCP to the agent
-	prioARP       = 10    // IntClassify: ARP and ND to IntNeighbours
-	prioPort      = 9     // IntClassify: what else a port sends
-	prioSegment   = 3     // IntClassify: a known network from an uplink
-	prioUplink    = 2     // IntClassify, PhyClassify: what else comes from an uplink
-	prioForged    = 3     // IntNeighbours: never valid
-	prioOwn       = 2     // IntNeighbours, IntSource: the port's own addresses
-	prioServer    = 10    // IntSource: routers' and DHCP servers' messages
-	prioAnswer    = 10    // IntLocalEgress: answered by the host
-	prioLocal     = 100   // IntDeliver: MAC of a port of this host
-	prioRemote    = 90    // IntDeliver: MAC known elsewhere
-	prioGroup     = 4     // IntDeliver: broadcast and multicast
-	prioUnknown   = 1     // IntDeliver: unicast to a MAC that nobody told us of
-	prioLookup    = 3     // IntUplink: outcome of a lookup
-	prioNetwork   = 1     // IntUplink, TunFlood, TunGRE …: a network
-	prioLearned   = 1     // IntLearned, TunUnicast: made by learn()
-	prioPeer      = 2     // TunUnicast: told by the server
-	prioTranslate = 4     // PhyClassify: local VLAN id to segment
-	prioIn        = 1     // TunClassify, TunARP
-	prioMiss      = 0
+	prioDeadVLAN      = 65535 // as Neutron has it
+	prioTagged        = 300   // IntClassify: a tag from an access port
+	prioDHCP          = 200   // IntClassify: DHCP to the agent
+	prioServiceForged = 160   // IntClassify: in the name of a service
+	prioService       = 150   // IntClassify, IntServices: to a service of the host and back
+	prioARP           = 10    // IntClassify: ARP and ND to IntNeighbours
+	prioPort          = 9     // IntClassify: what else a port sends
+	prioSegment       = 3     // IntClassify: a known network from an uplink
+	prioUplink        = 2     // IntClassify, PhyClassify: what else comes from an uplink
+	prioForged        = 3     // IntNeighbours: never valid
+	prioOwn           = 2     // IntNeighbours, IntSource: the port's own addresses
+	prioServer        = 10    // IntSource: routers' and DHCP servers' messages
+	prioAnswer        = 10    // IntLocalEgress: answered by the host
+	prioLocal         = 100   // IntDeliver: MAC of a port of this host
+	prioRemote        = 90    // IntDeliver: MAC known elsewhere
+	prioGroup         = 4     // IntDeliver: broadcast and multicast
+	prioUnknown       = 1     // IntDeliver: unicast to a MAC that nobody told us of
+	prioLookup        = 3     // IntUplink: outcome of a lookup
+	prioNetwork       = 1     // IntUplink, TunFlood, TunGRE …: a network
+	prioLearned       = 1     // IntLearned, TunUnicast: made by learn()
+	prioPeer          = 2     // TunUnicast: told by the server
+	prioTranslate     = 4     // PhyClassify: local VLAN id to segment
+	prioIn            = 1     // TunClassify, TunARP
+	prioMiss          = 0
 )
 
 // learnedTimeout is how long a learned MAC lives, in seconds, whether used or not.
@@ -151,6 +154,7 @@ func Tables() []Table {
 		{BridgeInt, IntCanary, "canary", "drop"},
 		{BridgeInt, IntNeighbours, "neighbours", "drop"},
 		{BridgeInt, IntSource, "source", "drop"},
+		{BridgeInt, IntServices, "services", "drop"},
 		{BridgeInt, IntLocalEgress, "local-egress", "table 59"},
 		{BridgeInt, IntLocalIP, "local-ip", "table 59"},
 		{BridgeInt, IntRateLimit, "rate-limit", "table 60"},
