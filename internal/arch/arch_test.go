@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"api/hostpb", "internal/server/journal", "internal/server/journal/etcd", "internal/server/ipam", "internal/server/authn",
 		"internal/host/flow", "internal/host/standin", "internal/host/link", "internal/host/iptables/table", "internal/host/ovs/ovsdb", "internal/host/ovs/unixctl", "internal/client"},
 	{"internal/server/store", "internal/server/policy", "internal/host/pipeline", "internal/host/firewall", "internal/host/responder",
-		"internal/host/services", "internal/host/metadata", "internal/host/dns", "internal/host/ovs/openflow", "internal/host/ovs/vsw", "internal/host/vif"},
+		"internal/host/services", "internal/host/fair", "internal/host/metadata", "internal/host/dns", "internal/host/ovs/openflow", "internal/host/ovs/vsw", "internal/host/vif"},
 	{"internal/server/network", "internal/server/hostview", "internal/host/iptables", "internal/host/hoststate"},
 	{"internal/server/neutron", "internal/server/dispatch", "internal/host/agent", "internal/lab"},
 	{"internal/cli", "internal/labcmd", "internal/host/view"},
@@ -37,6 +37,9 @@ var layers = [][]string{
 var sameFloor = map[string][]string{
 	"internal/server/journal/etcd": {"internal/server/journal"},
 	"internal/pki":                 {},
+	"internal/host/fair":           {"internal/host/responder"},
+	"internal/host/metadata":       {"internal/host/fair"},
+	"internal/host/dns":            {"internal/host/fair"},
 	"bench":                        {"bench/apibench"},
 }
 

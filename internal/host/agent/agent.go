@@ -80,7 +80,7 @@ type Agent struct {
 	log      *slog.Logger
 	sw       *vsw.Client
 	fw       *iptables.Manager
-	dhcp     *dhcpServer
+	guests   *guestServer
 	reporter *reporter
 	events   chan event
 	kick     chan struct{} // one slot: look again
@@ -94,6 +94,7 @@ type Agent struct {
 	complete bool            // a server has sent the view in this run: what is not in it may go
 	settings *hostpb.Settings
 	cache    firewall.Cache
+	adverts  *adverts
 	guarded  map[model.PortID]hoststate.State // ports whose filters are in force
 	stale    []uint16                         // VLAN ids with which the switch may have learned what no longer holds
 	cut      bool                             // established connections are to be judged again
@@ -112,7 +113,7 @@ func New(cfg Config) *Agent {
 		bridges: map[string]*bridge{}, vlans: hoststate.NewVLANs(), guarded: map[model.PortID]hoststate.State{},
 	}
 	a.metrics = newMetrics(cfg.Registry, a.sw.Writes, a.fw.Stats)
-	a.dhcp = newDHCPServer(responder.NewDHCP(responder.Settings{}), cfg.Log, a.metrics)
+	a.guests = newGuestServer(responder.NewGuests(responder.Settings{}), cfg.Log, a.metrics)
 	return a
 }
 
@@ -144,11 +145,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	hoststate.RecoverVLANs(a.vlans, state)
 	a.recall()
 	for _, name := range a.bridgeNames() {
-		b := newBridge(name, filepath.Join(a.cfg.RunDir, name+".mgmt"), a.wake, a.dhcp.packet, a.log)
+		b := newBridge(name, filepath.Join(a.cfg.RunDir, name+".mgmt"), a.wake, a.guests.packet, a.log)
 		a.bridges[name] = b
 		g.Go("bridge "+name, b.client.Run)
 	}
-	g.Go("dhcp", func(ctx context.Context) error { return a.dhcp.run(ctx, a.bridges[hoststate.BrInt].client) })
+	brInt := a.bridges[hoststate.BrInt].client
+	a.adverts = newAdverts(brInt, a.log)
+	g.Go("guests", func(ctx context.Context) error { return a.guests.run(ctx, brInt) })
 	g.Go("host", a.loop)
 	s := &session{
 		servers: a.cfg.Servers, dir: filepath.Join(a.cfg.StateDir, "identity"), token: a.cfg.Token,

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"strings"
 	"time"
 
 	"weft/internal/host/firewall"
@@ -81,6 +80,10 @@ func (a *Agent) wait(ctx context.Context, changed <-chan struct{}, verify <-chan
 			a.takeWaiting()
 		case <-verify:
 			a.verify(ctx)
+		case <-a.adverts.timer.C:
+			if !a.adverts.sendDue(time.Now()) {
+				continue
+			}
 		case <-later.C:
 			a.cutConnections(ctx)
 			a.save()
@@ -154,6 +157,7 @@ func (a *Agent) pass(ctx context.Context) error {
 	defer cancel()
 
 	joined := hoststate.Join(a.host, a.settings.GetL2Population(), a.view, state, a.vlans)
+	a.adverts.plan(joined, began)
 	r := newResults(joined.Ports)
 	fwErr := a.applyFirewall(ctx, joined, r)
 	a.stale = append(a.stale, joined.Released...)
@@ -162,7 +166,7 @@ func (a *Agent) pass(ctx context.Context) error {
 		return errors.Join(fwErr, err)
 	}
 	flowErr := a.applyFlows(ctx, joined, r)
-	a.applyDHCP(joined, r)
+	a.tellGuests(joined, a.flows, r)
 	a.reporter.say(r.reports(joined.Ports))
 	r.count(a.metrics)
 	return errors.Join(fwErr, flowErr)
@@ -173,7 +177,9 @@ func (a *Agent) firewallInput(ports []hoststate.State) firewall.Input {
 	in := firewall.Input{Groups: a.view.Groups, Members: a.view.Members}
 	for i := range ports {
 		if st := &ports[i]; st.Problem == "" && st.Port.Firewall == model.FirewallHybrid {
-			in.Ports = append(in.Ports, firewall.PortInput{View: st.Port, Network: st.Network, Zone: st.Zone()})
+			in.Ports = append(in.Ports, firewall.PortInput{
+				View: st.Port, Network: st.Network, Zone: st.Zone(), Routers: a.adverts.of(st.Network.ID).routers(),
+			})
 		}
 	}
 	return in
@@ -374,22 +380,6 @@ func wanted(bridge string, out *pipeline.Output) []flow.Flow {
 		return out.BrTun
 	}
 	return out.Physical[bridge]
-}
-
-// applyDHCP tells the responder about the ports that are here.
-func (a *Agent) applyDHCP(j *hoststate.Joined, r *results) {
-	here := map[model.PortID]bool{}
-	for i := range j.Ports {
-		st := &j.Ports[i]
-		if st.Problem != "" || st.Network == nil {
-			continue
-		}
-		here[st.Port.ID] = true
-		if err := a.dhcp.set(st.Port, st.Network); err != nil {
-			r.note(st.Port.ID, strings.TrimSpace(err.Error()))
-		}
-	}
-	a.dhcp.keep(func(id model.PortID) bool { return here[id] })
 }
 
 // verify compares the host with what was left there, and repairs it.

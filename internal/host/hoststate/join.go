@@ -51,6 +51,8 @@ type Joined struct {
 	Ports    []State // in order of their ids
 	Desired  vsw.Desired
 	Pipeline pipeline.Input
+	// Legs are those that routers have on the networks of the host, in order of their ports' ids.
+	Legs map[model.NetworkID][]*model.LegView
 	// Released are VLAN ids whose network has left the host: what the switch has learned with them must go
 	// before another network uses them.
 	Released []uint16
@@ -104,6 +106,7 @@ func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLA
 		Local: pipeline.Local{TunnelAddr: cfg.TunnelAddr, Ports: map[model.PortID]uint32{}, Tunnels: map[pipeline.Tunnel]uint32{}, Physical: map[string]pipeline.Physical{}},
 	}}
 	j.bridges(cfg, s)
+	j.legs(view)
 	devices := interfacesByPort(s)
 	j.Released = vlans.Keep(func(n model.NetworkID) bool { return view.Networks[n] != nil })
 	// In order, so that a host that starts anew numbers its networks the same way each time.
@@ -117,6 +120,23 @@ func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLA
 	}
 	j.tunnels(cfg, s)
 	return j
+}
+
+// legs finds the routers of the host's networks. One that is down has no legs.
+func (j *Joined) legs(view *model.HostView) {
+	j.Legs = map[model.NetworkID][]*model.LegView{}
+	for _, r := range view.Routers {
+		if !r.AdminStateUp {
+			continue
+		}
+		for i := range r.Legs {
+			l := &r.Legs[i]
+			j.Legs[l.NetworkID] = append(j.Legs[l.NetworkID], l)
+		}
+	}
+	for _, legs := range j.Legs {
+		slices.SortFunc(legs, func(a, b *model.LegView) int { return a.PortID.Compare(b.PortID.UUID) })
+	}
 }
 
 // bridges wants br-int, br-tun and the way between them and to physical networks.

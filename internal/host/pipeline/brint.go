@@ -3,7 +3,6 @@ package pipeline
 import (
 	"net"
 	"net/netip"
-	"slices"
 
 	"weft/internal/host/flow"
 	"weft/internal/model"
@@ -26,6 +25,7 @@ const (
 const (
 	echoReply       = 0
 	echoRequest     = 8
+	routerSolicit   = 133
 	routerAdvert    = 134
 	neighborSolicit = 135
 	neighborAdvert  = 136
@@ -225,6 +225,7 @@ func (b *builder) intPort(n *network, p port) {
 	// An access port: a tag, even of VLAN 0, is no business of the guest's.
 	b.brInt(c, IntClassify, prioTagged, from.Masked(flow.VlanTCI, 0x1000, 0x1000))
 	b.portDHCP(n, p, c)
+	b.portIPv6(n, p, c)
 	b.portServices(n, p, c)
 	if p.view.PortSecurity {
 		b.antiSpoof(n, p, c)
@@ -241,10 +242,9 @@ func (b *builder) portDHCP(n *network, p port, cookie uint64) {
 		return
 	}
 	request := udp(flow.EtherTypeIPv4, dhcpClientPort, dhcpServerPort).InPort(p.ofport).EthSrc(hw(p.view.MAC))
-	toAgent := flow.Controller{Userdata: slices.Clone(p.view.ID.UUID[:])}
-	b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, netip.AddrFrom4([4]byte{255, 255, 255, 255})), toAgent)
+	b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, netip.AddrFrom4([4]byte{255, 255, 255, 255})), p.toAgent()...)
 	for _, addr := range n.dhcp4 {
-		b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, addr), toAgent)
+		b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, addr), p.toAgent()...)
 	}
 }
 

@@ -38,6 +38,7 @@ func (b *builder) checkNetworks() map[model.NetworkID]*network {
 		}
 		vlans[in.VLAN], segments[segment] = true, true
 		b.checkDHCP(n)
+		checkIPv6(n)
 		byID[id] = n
 		b.networks = append(b.networks, n)
 	}

@@ -118,10 +118,14 @@ type network struct {
 	open     bool
 	dhcp4    []netip.Addr // IPv4 addresses of the DHCP port
 	answers4 bool         // a subnet has DHCPv4
-	ports    []port       // wired, in order of their ids
-	peers    []*model.PeerView
-	remotes  []uint32            // tunnel ports of hosts with a port on the network, in order
-	claimed  map[netip.Addr]bool // answered by TunARP
+	dhcp6    []netip.Addr // IPv6 addresses of the DHCP port, its link-local one included
+	answers6 bool         // a subnet has DHCPv6
+	// advertised: routers of a subnet are told of by its hosts, and by nobody else.
+	advertised bool
+	ports      []port // wired, in order of their ids
+	peers      []*model.PeerView
+	remotes    []uint32            // tunnel ports of hosts with a port on the network, in order
+	claimed    map[netip.Addr]bool // answered by TunARP
 }
 
 func (n *network) tunnelled() bool { return n.view.Segment.Type.IsTunnel() }

@@ -48,30 +48,15 @@ func (b *builder) portServices(n *network, p port, cookie uint64) {
 			b.service(p, a, s, cookie)
 		}
 	}
-	// Neighbour discovery is answered by the agent: the switch has no action that makes an answer of a
-	// question without options.
-	ask := func(target netip.Addr) {
-		m := n.on(icmpv6(neighborSolicit)).InPort(p.ofport).Addr(flow.NDTarget, target)
-		b.brInt(cookie, IntLocalEgress, prioAnswer, m, flow.Controller{Userdata: NeighbourUserdata(p.view.ID)})
-	}
-	ask(standin.Metadata6)
-	for _, a := range n.view.DHCPAddrs {
-		if a.Is6() && !a.Is4In6() && isUnicast(n.view.DHCPMAC) {
-			ask(a)
-		}
-	}
+	b.brInt(cookie, IntLocalEgress, prioAnswer, n.on(icmpv6(neighborSolicit)).InPort(p.ofport).Addr(flow.NDTarget, standin.Metadata6), p.toAgent()...)
 	// Who may use addresses that are not its own must not use those of the services.
 	if p.open || len(p.view.AddressPairs) > 0 {
 		for _, a := range append([]netip.Addr{standin.Metadata4, standin.Metadata6}, n.view.DHCPAddrs...) {
 			m, _, src, _ := family(a.Unmap())
-			b.brInt(cookie, IntClassify, prioServiceForged, m.InPort(p.ofport).Addr(src, a.Unmap()))
+			b.brInt(cookie, IntClassify, prioSpoofed, m.InPort(p.ofport).Addr(src, a.Unmap()))
 		}
 	}
 }
-
-// NeighbourUserdata marks neighbour solicitations that the agent is to answer: the port's id and a byte,
-// so that they are told from DHCP by their length.
-func NeighbourUserdata(id model.PortID) []byte { return append(id.UUID[:], 'n') }
 
 // service is where a guest calls one.
 type service struct {

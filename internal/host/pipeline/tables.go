@@ -57,30 +57,30 @@ const (
 
 // Priorities, the higher first.
 const (
-	prioDeadVLAN      = 65535 // as Neutron has it
-	prioTagged        = 300   // IntClassify: a tag from an access port
-	prioDHCP          = 200   // IntClassify: DHCP to the agent
-	prioServiceForged = 160   // IntClassify: in the name of a service
-	prioService       = 150   // IntClassify, IntServices: to a service of the host and back
-	prioARP           = 10    // IntClassify: ARP and ND to IntNeighbours
-	prioPort          = 9     // IntClassify: what else a port sends
-	prioSegment       = 3     // IntClassify: a known network from an uplink
-	prioUplink        = 2     // IntClassify, PhyClassify: what else comes from an uplink
-	prioForged        = 3     // IntNeighbours: never valid
-	prioOwn           = 2     // IntNeighbours, IntSource: the port's own addresses
-	prioServer        = 10    // IntSource: routers' and DHCP servers' messages
-	prioAnswer        = 10    // IntLocalEgress: answered by the host
-	prioLocal         = 100   // IntDeliver: MAC of a port of this host
-	prioRemote        = 90    // IntDeliver: MAC known elsewhere
-	prioGroup         = 4     // IntDeliver: broadcast and multicast
-	prioUnknown       = 1     // IntDeliver: unicast to a MAC that nobody told us of
-	prioLookup        = 3     // IntUplink: outcome of a lookup
-	prioNetwork       = 1     // IntUplink, TunFlood, TunGRE …: a network
-	prioLearned       = 1     // IntLearned, TunUnicast: made by learn()
-	prioPeer          = 2     // TunUnicast: told by the server
-	prioTranslate     = 4     // PhyClassify: local VLAN id to segment
-	prioIn            = 1     // TunClassify, TunARP
-	prioMiss          = 0
+	prioDeadVLAN  = 65535 // as Neutron has it
+	prioTagged    = 300   // IntClassify: a tag from an access port
+	prioDHCP      = 200   // IntClassify: DHCP and router solicitations to the agent
+	prioSpoofed   = 160   // IntClassify: in the name of a service
+	prioService   = 150   // IntClassify, IntServices: to a service of the host and back
+	prioARP       = 10    // IntClassify: ARP and ND to IntNeighbours
+	prioPort      = 9     // IntClassify: what else a port sends
+	prioSegment   = 3     // IntClassify: a known network from an uplink
+	prioUplink    = 2     // IntClassify, PhyClassify: what else comes from an uplink
+	prioForged    = 3     // IntNeighbours: never valid
+	prioOwn       = 2     // IntNeighbours, IntSource: the port's own addresses
+	prioServer    = 10    // IntSource: routers' and DHCP servers' messages
+	prioAnswer    = 10    // IntLocalEgress: answered by the host
+	prioLocal     = 100   // IntDeliver: MAC of a port of this host
+	prioRemote    = 90    // IntDeliver: MAC known elsewhere
+	prioGroup     = 4     // IntDeliver: broadcast and multicast
+	prioUnknown   = 1     // IntDeliver: unicast to a MAC that nobody told us of
+	prioLookup    = 3     // IntUplink: outcome of a lookup
+	prioNetwork   = 1     // IntUplink, TunFlood, TunGRE …: a network
+	prioLearned   = 1     // IntLearned, TunUnicast: made by learn()
+	prioPeer      = 2     // TunUnicast: told by the server
+	prioTranslate = 4     // PhyClassify: local VLAN id to segment
+	prioIn        = 1     // TunClassify, TunARP
+	prioMiss      = 0
 )
 
 // learnedTimeout is how long a learned MAC lives, in seconds, whether used or not.
