@@ -71,7 +71,7 @@ func (p *Port) Instance() Instance {
 		i = Instance{}
 	}
 	for _, tag := range p.Tags {
-		if name, ok := strings.CutPrefix(tag, InstanceTagHostname); ok && i.Hostname == "" && validHostname(name) {
+		if name, ok := strings.CutPrefix(tag, InstanceTagHostname); ok && i.Hostname == "" && ValidHostname(name) {
 			i.Hostname = name
 		}
 		if key, ok := strings.CutPrefix(tag, InstanceTagSSHKey); ok && validSSHKey(key) && !slices.Contains(i.SSHKeys, key) && len(i.SSHKeys) < MaxSSHKeys {
@@ -96,7 +96,7 @@ func (i Instance) Profile() (json.RawMessage, error) {
 
 func (i *Instance) check() error {
 	switch {
-	case i.Hostname != "" && !validHostname(i.Hostname):
+	case i.Hostname != "" && !ValidHostname(i.Hostname):
 		return fmt.Errorf("host name %q: want letters, digits, dashes and dots (RFC 1123)", i.Hostname)
 	case len(i.SSHKeys) > MaxSSHKeys:
 		return fmt.Errorf("%d ssh keys: at most %d", len(i.SSHKeys), MaxSSHKeys)
@@ -111,8 +111,8 @@ func (i *Instance) check() error {
 	return nil
 }
 
-// validHostname follows RFC 1123, section 2.1.
-func validHostname(s string) bool {
+// ValidHostname accepts a name of one or several labels, with or without a final dot (RFC 1123, section 2.1).
+func ValidHostname(s string) bool {
 	if s == "" || len(s) > 253 {
 		return false
 	}

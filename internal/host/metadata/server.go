@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"sync"
 	"time"
 
 	"weft/internal/host/fair"
@@ -52,10 +51,7 @@ type Server struct {
 	cfg      Config
 	proxy    http.Handler // nil without an upstream
 	requests *fair.Gate
-	accepts  *fair.Gate
-
-	mu   sync.Mutex
-	open map[*conn]struct{}
+	conns    *fair.Connections
 }
 
 // New returns a server that does not listen yet.
@@ -69,7 +65,14 @@ func New(cfg Config) *Server {
 	if cfg.Count == nil {
 		cfg.Count = func(int) {}
 	}
-	s := &Server{cfg: cfg, requests: fair.New(cfg.Requests), accepts: fair.New(cfg.Connections), open: map[*conn]struct{}{}}
+	s := &Server{cfg: cfg, requests: fair.New(cfg.Requests)}
+	s.conns = fair.NewConnections(cfg.Connections, func(a netip.Addr) (model.PortID, bool) {
+		g, ok := cfg.Guest(a)
+		if !ok {
+			return model.PortID{}, false
+		}
+		return g.Port.ID, true
+	})
 	if cfg.Upstream != nil {
 		s.proxy = cfg.Upstream.handler(cfg.Log)
 	}
@@ -86,7 +89,7 @@ func (s *Server) Serve(ctx context.Context, listeners []net.Listener) error {
 	}
 	errs := make(chan error, len(listeners))
 	for _, l := range listeners {
-		go func() { errs <- web.Serve(&listener{l, s}) }()
+		go func() { errs <- web.Serve(s.conns.Listener(l)) }()
 	}
 	var err error
 	left := len(listeners)
@@ -142,86 +145,11 @@ func (s *Server) guestOf(remote string) (standin.Guest, bool) {
 	return s.cfg.Guest(a.Addr().Unmap())
 }
 
-// Recheck ends the connections of whoever is not at its address any more, and forgets ports that are gone.
-// It is to be called after what Guest answers from has changed and before the switch leads packets by the
-// new state: what is still to be sent on such a connection is dropped, so that nobody else can get it.
+// Recheck ends the connections of whoever is not at its address any more, and forgets ports that are gone
+// (fair.Connections).
 func (s *Server) Recheck(here func(model.PortID) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.open {
-		if g, ok := s.cfg.Guest(c.remote); !ok || g.Port.ID != c.port {
-			c.abort()
-		}
-	}
+	s.conns.Recheck(here)
 	s.requests.Keep(here)
-	s.accepts.Keep(here)
-}
-
-// listener hands on connections of guests that are within their limits.
-type listener struct {
-	net.Listener
-	s *Server
-}
-
-// Accept returns the next connection. One that is refused is reset, so that nothing of it stays.
-func (l *listener) Accept() (net.Conn, error) {
-	for {
-		raw, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if c := l.s.admit(raw); c != nil {
-			return c, nil
-		}
-	}
-}
-
-func (s *Server) admit(raw net.Conn) net.Conn {
-	c := &conn{Conn: raw, s: s}
-	a, err := netip.ParseAddrPort(raw.RemoteAddr().String())
-	if err == nil {
-		c.remote = a.Addr().Unmap()
-		if g, ok := s.cfg.Guest(c.remote); ok && s.accepts.Allow(g.Port.ID, time.Now()) {
-			if leave, ok := s.accepts.Enter(g.Port.ID); ok {
-				c.port, c.leave = g.Port.ID, leave
-				s.mu.Lock()
-				s.open[c] = struct{}{}
-				s.mu.Unlock()
-				return c
-			}
-		}
-	}
-	c.abort()
-	return nil
-}
-
-// conn is a connection that counts against its port's share until it is closed.
-type conn struct {
-	net.Conn
-	s      *Server
-	remote netip.Addr
-	port   model.PortID
-	leave  func()
-	once   sync.Once
-}
-
-// Close is net.Conn's.
-func (c *conn) Close() error {
-	c.once.Do(func() {
-		c.s.mu.Lock()
-		delete(c.s.open, c)
-		c.s.mu.Unlock()
-		c.leave()
-	})
-	return c.Conn.Close()
-}
-
-// abort resets the connection: what is not sent yet never is.
-func (c *conn) abort() {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		tcp.SetLinger(0)
-	}
-	c.Conn.Close()
 }
 
 // recorder remembers the status of an answer.

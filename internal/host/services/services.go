@@ -18,10 +18,9 @@ import (
 	"weft/internal/host/standin"
 )
 
-// Names of the namespace and of the pair's ends.
+// Names of the namespace and of the pair's end in it; the other is standin.Device.
 const (
 	Netns  = "weft-services"
-	Device = "weft-svc" // on br-int
 	inside = "svc0"
 )
 
@@ -37,7 +36,7 @@ var (
 )
 
 // Ensure makes the namespace and the pair, or brings what is there to this form. quiet tells that the
-// switch's datapath is userspace's (link.Quiet). It does not plug Device into br-int. Anew reports that the
+// switch's datapath is userspace's (link.Quiet). It does not plug standin.Device into br-int. Anew reports that the
 // namespace is another than before: sockets opened earlier are not in it.
 func Ensure(ctx context.Context, quiet bool) (anew bool, err error) {
 	anew, err = link.EnsureNetns(Netns)
@@ -54,22 +53,22 @@ func Ensure(ctx context.Context, quiet bool) (anew bool, err error) {
 		return anew, err
 	}
 	defer ns.Close()
-	if _, err := host.EnsureVeth(link.Veth{Name: Device, Peer: inside, PeerIn: ns, MTU: mtu, PeerMAC: standin.MAC}); err != nil {
+	if _, err := host.EnsureVeth(link.Veth{Name: standin.Device, Peer: inside, PeerIn: ns, MTU: mtu, PeerMAC: standin.MAC}); err != nil {
 		return anew, err
 	}
 	if err := furnish(ns); err != nil {
 		return anew, fmt.Errorf("setting up namespace %s: %w", Netns, err)
 	}
 	// The host's own end says no word: whatever it hears is the switch's.
-	if err := host.DisableIPv6(Device); err != nil {
+	if err := host.DisableIPv6(standin.Device); err != nil {
 		return anew, err
 	}
 	if quiet {
-		if err := host.Quiet(ctx, Device); err != nil {
+		if err := host.Quiet(ctx, standin.Device); err != nil {
 			return anew, err
 		}
 	}
-	return anew, host.SetUp(Device)
+	return anew, host.SetUp(standin.Device)
 }
 
 // furnish sets the inside up.
@@ -111,7 +110,7 @@ func Remove(ctx context.Context) error {
 		return err
 	}
 	defer host.Close()
-	return errors.Join(host.Delete(Device), host.Unquiet(ctx, Device), link.DeleteNetns(Netns))
+	return errors.Join(host.Delete(standin.Device), host.Unquiet(ctx, standin.Device), link.DeleteNetns(Netns))
 }
 
 // Sockets are where the services listen, in the namespace.

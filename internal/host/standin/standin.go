@@ -34,6 +34,9 @@ var (
 // MAC is the services' own: of their end of the pair, and of 169.254.169.254 to guests.
 var MAC = model.MAC{0x02, 0x00, 0xa9, 0xfe, 0xa9, 0xfe}
 
+// Device is the services' port on br-int.
+const Device = "weft-svc"
+
 // Ports of the services.
 const (
 	MetadataPort = 80

@@ -39,6 +39,7 @@ type Config struct {
 	Now          func() time.Time
 	Random       func() [16]byte
 	L2Population bool
+	DNSDomain    string // of host names, with a final dot
 	// Rebind binds the ports of a host again that could not be bound before it was known. It runs in
 	// the transaction that writes the host; nil: nothing is done.
 	Rebind   func(tx *store.Tx, host string)
