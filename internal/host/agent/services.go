@@ -24,14 +24,14 @@ import (
 // servers read that, and never what the loop works on.
 type localServices struct {
 	log     *slog.Logger
-	quiet   bool // the datapath is userspace's
+	ns      *services.Namespace
 	meta    *metadata.Server
 	names   *dns.Server
 	told    atomic.Pointer[told]
 	serving atomic.Bool
 	reopen  chan struct{} // one slot: sockets are to be opened anew
 
-	// Owned by the loop.
+	// Owned by the loop, as ns is.
 	flows  *pipeline.Output // that told follows from
 	domain string
 }
@@ -50,8 +50,8 @@ type told struct {
 // machine is what has several ports: a device of one project, since anybody may write any device's id into a port.
 type machine struct{ device, project string }
 
-func newLocalServices(cfg Config, quiet bool, m *metrics) *localServices {
-	s := &localServices{log: cfg.Log, quiet: quiet, reopen: make(chan struct{}, 1)}
+func newLocalServices(cfg Config, userspace bool, m *metrics) *localServices {
+	s := &localServices{log: cfg.Log, ns: services.New(userspace), reopen: make(chan struct{}, 1)}
 	s.told.Store(&told{})
 	s.meta = metadata.New(metadata.Config{
 		Guest: s.guest, Siblings: func(g standin.Guest) []standin.Guest { return s.told.Load().siblings(g) },
@@ -72,7 +72,7 @@ func (s *localServices) guest(a netip.Addr) (standin.Guest, bool) {
 
 // ensure makes the namespace and the pair to it. What it cannot do is tried again with the next verification.
 func (s *localServices) ensure(ctx context.Context) {
-	anew, err := services.Ensure(ctx, s.quiet)
+	anew, err := s.ns.Ensure(ctx)
 	if err != nil {
 		s.log.Error("metadata and names cannot be answered on this host", "err", err)
 		return

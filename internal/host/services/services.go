@@ -35,10 +35,19 @@ var (
 	gateway6 = netip.AddrFrom16([16]byte{0xfe, 0x80, 15: 1})
 )
 
-// Ensure makes the namespace and the pair, or brings what is there to this form. quiet tells that the
-// switch's datapath is userspace's (link.Quiet). It does not plug standin.Device into br-int. Anew reports that the
-// namespace is another than before: sockets opened earlier are not in it.
-func Ensure(ctx context.Context, quiet bool) (anew bool, err error) {
+// Namespace is the services' network namespace and the pair that leads to it. One goroutine owns it.
+type Namespace struct {
+	quiet bool // the switch's datapath is userspace's
+	still bool // the host's end is known to be silenced
+}
+
+// New returns the namespace of this host, which Ensure makes. userspace tells of the switch's datapath, see link.Quiet.
+func New(userspace bool) *Namespace { return &Namespace{quiet: userspace} }
+
+// Ensure makes the namespace and the pair, or brings what is there to this form; it changes nothing when it
+// is so already. It does not plug standin.Device into br-int. Anew reports that the namespace is another than
+// before: sockets opened earlier are not in it.
+func (s *Namespace) Ensure(ctx context.Context) (anew bool, err error) {
 	anew, err = link.EnsureNetns(Netns)
 	if err != nil {
 		return anew, err
@@ -53,7 +62,8 @@ func Ensure(ctx context.Context, quiet bool) (anew bool, err error) {
 		return anew, err
 	}
 	defer ns.Close()
-	if _, err := host.EnsureVeth(link.Veth{Name: standin.Device, Peer: inside, PeerIn: ns, MTU: mtu, PeerMAC: standin.MAC}); err != nil {
+	created, err := host.EnsureVeth(link.Veth{Name: standin.Device, Peer: inside, PeerIn: ns, MTU: mtu, PeerMAC: standin.MAC})
+	if err != nil {
 		return anew, err
 	}
 	if err := furnish(ns); err != nil {
@@ -63,10 +73,11 @@ func Ensure(ctx context.Context, quiet bool) (anew bool, err error) {
 	if err := host.DisableIPv6(standin.Device); err != nil {
 		return anew, err
 	}
-	if quiet {
+	if s.quiet && (created || !s.still) {
 		if err := host.Quiet(ctx, standin.Device); err != nil {
 			return anew, err
 		}
+		s.still = true
 	}
 	return anew, host.SetUp(standin.Device)
 }
