@@ -26,7 +26,7 @@ var layers = [][]string{
 		"internal/host/flow", "internal/host/standin", "internal/host/link", "internal/host/iptables/table", "internal/host/ovs/ovsdb", "internal/host/ovs/unixctl", "internal/client"},
 	{"internal/server/store", "internal/server/policy", "internal/host/pipeline", "internal/host/firewall", "internal/host/responder",
 		"internal/host/services", "internal/host/fair", "internal/host/metadata", "internal/host/dns", "internal/host/ovs/openflow", "internal/host/ovs/vsw", "internal/host/vif"},
-	{"internal/server/network", "internal/server/hostview", "internal/host/iptables", "internal/host/hoststate"},
+	{"internal/server/network", "internal/server/hostview", "internal/host/iptables", "internal/host/router", "internal/host/hoststate"},
 	{"internal/server/neutron", "internal/server/dispatch", "internal/host/agent", "internal/lab"},
 	{"internal/cli", "internal/labcmd", "internal/host/view"},
 	{"internal/hostcmd"},
@@ -40,6 +40,8 @@ var sameFloor = map[string][]string{
 	"internal/host/fair":           {"internal/host/responder"},
 	"internal/host/metadata":       {"internal/host/fair"},
 	"internal/host/dns":            {"internal/host/fair"},
+	"internal/host/router":         {"internal/host/iptables"},
+	"internal/host/hoststate":      {"internal/host/router"},
 	"bench":                        {"bench/apibench"},
 }
 

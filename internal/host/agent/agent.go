@@ -83,6 +83,7 @@ type Agent struct {
 	log      *slog.Logger
 	sw       *vsw.Client
 	fw       *iptables.Manager
+	routers  *routers // made by Run
 	guests   *guestServer
 	services *localServices // nil: the host has none
 	reporter *reporter
@@ -95,7 +96,9 @@ type Agent struct {
 	bridges  map[string]*bridge
 	vlans    *hoststate.VLANs
 	view     *model.HostView // nil: nothing is known, nothing is touched
-	complete bool            // a server has sent the view in this run: what is not in it may go
+	complete bool            // a server has said in this run that the view is whole: what is not in it may go
+	inForce  bool            // the last pass left the host as the view says
+	failed   int             // ports that could not be applied then
 	settings *hostpb.Settings
 	cache    firewall.Cache
 	adverts  *adverts
@@ -103,6 +106,7 @@ type Agent struct {
 	stale    []uint16                         // VLAN ids with which the switch may have learned what no longer holds
 	cut      bool                             // established connections are to be judged again
 	unsaved  bool
+	moved    bool             // only the view's revision is unsaved
 	flows    *pipeline.Output // of flowsFor
 	flowsFor pipeline.Input
 }
@@ -112,7 +116,7 @@ func New(cfg Config) *Agent {
 	a := &Agent{
 		cfg: cfg, log: cfg.Log,
 		sw:       vsw.New(cfg.OVSDB, cfg.Log),
-		fw:       iptables.New(iptables.Config{Backend: cfg.Backend, Log: cfg.Log}),
+		fw:       iptables.New(iptables.Config{Layout: iptables.HostLayout(), Backend: cfg.Backend, Log: cfg.Log}),
 		reporter: newReporter(), events: make(chan event), kick: make(chan struct{}, 1),
 		bridges: map[string]*bridge{}, vlans: hoststate.NewVLANs(), guarded: map[model.PortID]hoststate.State{},
 	}
@@ -146,6 +150,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.host.Datapath == "" {
 		a.host.Datapath = vsw.DetectDatapath(state.Root)
 	}
+	if err := a.openRouters(a.fw.Backend(), a.host.Datapath == "netdev"); err != nil {
+		return err
+	}
+	defer a.routers.host.Close()
 	if slices.Contains(a.cfg.Roles, "compute") {
 		a.host.Services = true
 		a.services = newLocalServices(a.cfg, a.host.Datapath == "netdev", a.metrics)
@@ -166,6 +174,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	s := &session{
 		servers: a.cfg.Servers, dir: filepath.Join(a.cfg.StateDir, "identity"), token: a.cfg.Token,
 		hello: a.hello(), log: a.log, events: a.events, reporter: a.reporter, state: a.metrics.session,
+	}
+	if a.view != nil {
+		s.held = held{a.view.History, a.view.Revision}
 	}
 	g.Go("session", s.run)
 	return g.Wait()

@@ -22,6 +22,19 @@ const (
 	askQueue     = 4096
 )
 
+// portMeter is the meter of the port with an OpenFlow number: the switch drops what the agent would drop.
+func portMeter(ofport uint32) openflow.Meter {
+	return openflow.Meter{ID: ofport, Packets: true, Rate: askPerSecond, Burst: askBurst}
+}
+
+func portMeters(ofports []uint32) []openflow.Meter {
+	out := make([]openflow.Meter, len(ofports))
+	for i, p := range ofports {
+		out[i] = portMeter(p)
+	}
+	return out
+}
+
 // guestServer answers the packets of guests that the switch hands up.
 type guestServer struct {
 	answers *responder.Guests

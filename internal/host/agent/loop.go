@@ -39,6 +39,7 @@ func (a *Agent) loop(ctx context.Context) error {
 		changed := a.sw.Changed()
 		err := a.pass(ctx)
 		if ctx.Err() != nil {
+			a.unsaved = a.unsaved || a.moved
 			a.save()
 			return ctx.Err()
 		}
@@ -77,8 +78,11 @@ func (a *Agent) wait(ctx context.Context, changed <-chan struct{}, verify <-chan
 		case <-changed:
 		case <-a.kick:
 		case e := <-a.events:
-			a.take(e)
-			a.takeWaiting()
+			look := a.take(e)
+			if !a.takeWaiting() && !look {
+				a.acknowledge()
+				continue
+			}
 		case <-verify:
 			a.verify(ctx)
 		case <-a.adverts.timer.C:
@@ -98,19 +102,27 @@ func (a *Agent) wait(ctx context.Context, changed <-chan struct{}, verify <-chan
 }
 
 // takeWaiting takes the views that came meanwhile, so that a burst costs one pass.
-func (a *Agent) takeWaiting() {
+func (a *Agent) takeWaiting() (look bool) {
 	for range 500 {
 		select {
 		case e := <-a.events:
-			a.take(e)
+			look = a.take(e) || look
 		default:
-			return
+			return look
 		}
+	}
+	return look
+}
+
+// acknowledge tells the server how far the host is, when it is as the view says.
+func (a *Agent) acknowledge() {
+	if a.inForce {
+		a.reporter.applied(ack{a.view.Revision, a.failed})
 	}
 }
 
-// take moves the view on.
-func (a *Agent) take(e event) {
+// take moves the view on, and reports whether that is a reason to look at the host.
+func (a *Agent) take(e event) (look bool) {
 	for _, p := range e.problems {
 		a.log.Error("object from the server is malformed and left out", "err", p)
 	}
@@ -120,16 +132,29 @@ func (a *Agent) take(e event) {
 		a.log.Info("view received", "revision", e.view.Revision, "networks", len(e.view.Networks), "ports", len(e.view.Ports), "peers", len(e.view.Peers))
 		a.unsaved = true
 		a.save()
-	case a.view != nil:
+	case e.delta != nil:
 		a.view.Apply(e.delta)
+		if len(e.problems) > 0 {
+			a.view.History = model.UUID{}
+		}
+		if e.resumed {
+			a.complete = true
+			a.metrics.resumes.Inc()
+			a.log.Info("session resumed", "revision", a.view.Revision, "changed", e.delta.Len())
+		}
 		a.unsaved = true
 		// What the firewall follows from is on disk before it is in force: after a crash the last
 		// view lacks no port that has rules, so that no rule is taken away by mistake.
-		if len(e.delta.Ports)+len(e.delta.Groups)+len(e.delta.Networks)+len(e.delta.Deletes) > 0 {
+		if len(e.delta.Ports)+len(e.delta.Groups)+len(e.delta.Networks)+len(e.delta.Routers)+len(e.delta.Deletes) > 0 {
 			a.save()
 		}
+	default:
+		a.view.Revision = e.bookmark
+		a.moved = true
 	}
+	a.inForce = a.inForce && e.bookmark != 0
 	a.metrics.revision.Set(float64(a.view.Revision))
+	return e.bookmark == 0
 }
 
 func (a *Agent) save() {
@@ -140,11 +165,12 @@ func (a *Agent) save() {
 		a.log.Error("last view not saved: a restart without a server would start from an older one", "err", err)
 		return
 	}
-	a.unsaved = false
+	a.unsaved, a.moved = false, false
 }
 
 // pass joins the view with what is there and writes the difference.
 func (a *Agent) pass(ctx context.Context) error {
+	a.inForce = false
 	state := a.sw.State()
 	if a.view == nil || !state.Connected {
 		return nil
@@ -158,9 +184,15 @@ func (a *Agent) pass(ctx context.Context) error {
 	defer cancel()
 
 	joined := hoststate.Join(a.host, a.settings.GetL2Population(), a.view, state, a.vlans)
+	for _, b := range a.bridges {
+		if err := b.greet(ctx); err != nil {
+			return err
+		}
+	}
+	joined.Pipeline.Local.MeterLimit = a.bridges[hoststate.BrInt].limit
 	a.adverts.plan(joined, began)
 	r := newResults(joined.Ports)
-	fwErr := a.applyFirewall(ctx, joined, r)
+	fwErr := errors.Join(a.applyFirewall(ctx, joined, r), a.applyRouters(ctx, joined, r))
 	a.stale = append(a.stale, joined.Released...)
 	a.forgetLearned(ctx)
 	if err := a.applySwitch(ctx, state, joined); err != nil {
@@ -170,14 +202,17 @@ func (a *Agent) pass(ctx context.Context) error {
 	a.tellGuests(joined, a.flows, r)
 	a.reporter.say(r.reports(joined.Ports))
 	r.count(a.metrics)
-	return errors.Join(fwErr, flowErr)
+	err := errors.Join(fwErr, flowErr)
+	a.inForce, a.failed = err == nil, len(r.failed)
+	a.acknowledge()
+	return err
 }
 
 // firewallInput is what the firewall is computed from: the ports that iptables filters.
 func (a *Agent) firewallInput(ports []hoststate.State) firewall.Input {
 	in := firewall.Input{Groups: a.view.Groups, Members: a.view.Members}
 	for i := range ports {
-		if st := &ports[i]; st.Problem == "" && st.Port.Firewall == model.FirewallHybrid {
+		if st := &ports[i]; st.Problem == "" && !st.Leg && st.Port.Firewall == model.FirewallHybrid {
 			in.Ports = append(in.Ports, firewall.PortInput{
 				View: st.Port, Network: st.Network, Zone: st.Zone(), Routers: a.adverts.of(st.Network.ID).routers(),
 			})
@@ -295,12 +330,17 @@ func (a *Agent) forgetLearned(ctx context.Context) {
 // applySwitch brings bridges, patch ports, tunnels and tags into the switch's database.
 func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.Joined) error {
 	ours := map[string]bool{}
+	leg := map[string]bool{}
 	for _, p := range j.Desired.Ports {
+		leg[p.Name] = hoststate.IsLeg(p.Name)
 		if p.Type != "" || p.Name == standin.Device {
 			ours[p.Name] = true
 		}
 	}
 	owned := func(bridge, port string) bool {
+		if bridge == hoststate.BrInt && ownLeg(state, port) {
+			return a.complete || leg[port]
+		}
 		return ours[port] || a.complete && bridge == hoststate.BrTun && hoststate.IsTunnel(port)
 	}
 	ops := vsw.Plan(state, j.Desired, owned)
@@ -338,7 +378,11 @@ func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results)
 		b := a.bridges[name]
 		before, repairs := b.written, b.repairs
 		want := wanted(name, out)
-		err := b.sync(ctx, want, a.complete)
+		var meters []openflow.Meter
+		if name == hoststate.BrInt {
+			meters = portMeters(out.Meters)
+		}
+		err := b.sync(ctx, want, meters, a.complete)
 		a.metrics.flows.WithLabelValues(name).Set(float64(len(want)))
 		a.metrics.flowMods.WithLabelValues(name).Add(float64(b.written - before))
 		a.metrics.repairs.WithLabelValues("flows").Add(float64(b.repairs - repairs))
@@ -372,7 +416,8 @@ func (a *Agent) compute(in pipeline.Input) *pipeline.Output {
 // sameInput compares inputs by their objects, which do not change.
 func sameInput(a, b pipeline.Input) bool {
 	return a.L2Population == b.L2Population && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Peers, b.Peers) &&
-		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt && a.Local.Services == b.Local.Services &&
+		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) &&
+		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt && a.Local.Services == b.Local.Services && a.Local.MeterLimit == b.Local.MeterLimit &&
 		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical)
 }
 
@@ -394,6 +439,7 @@ func (a *Agent) verify(ctx context.Context) {
 	for _, b := range a.bridges {
 		b.doubt()
 	}
+	a.routers.host.Doubt()
 	before := a.fw.Stats().Repairs
 	ctx, cancel := context.WithTimeout(ctx, applyLimit)
 	defer cancel()

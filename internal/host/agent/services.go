@@ -144,6 +144,9 @@ func (s *localServices) take(in pipeline.Input, out *pipeline.Output, domain str
 	t := &told{in: in, domain: domain, guests: standin.NewGuests(), machines: map[machine][]standin.Guest{}, zones: map[model.NetworkID]*dns.Zone{}}
 	for _, id := range out.Wired {
 		p := in.Ports[id]
+		if p == nil {
+			continue // a router's leg
+		}
 		n := in.Networks[p.NetworkID].View
 		t.guests.Add(p, n, in.Local.Ports[id])
 		if k := (machine{p.DeviceID, p.ProjectID}); k.device != "" {

@@ -42,6 +42,7 @@ type State struct {
 	Network   *model.NetworkView
 	VLAN      uint16
 	Interface *vsw.Interface // nil: the device is not there yet
+	Leg       bool           // of a router: its device is ours to make, and nothing filters it
 	Problem   string         // why it cannot be wired at all
 }
 
@@ -104,7 +105,7 @@ func interfacesByPort(s *vsw.State) map[model.PortID]*vsw.Interface {
 // Join computes what a host should have from the view and the switch's state.
 func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLANs) *Joined {
 	j := &Joined{Pipeline: pipeline.Input{
-		L2Population: l2pop, Networks: map[model.NetworkID]pipeline.Network{}, Ports: map[model.PortID]*model.PortView{}, Peers: view.Peers,
+		L2Population: l2pop, Host: view.Host, Routers: map[model.RouterID]pipeline.Router{}, Networks: map[model.NetworkID]pipeline.Network{}, Ports: map[model.PortID]*model.PortView{}, Peers: view.Peers,
 		Local: pipeline.Local{TunnelAddr: cfg.TunnelAddr, Ports: map[model.PortID]uint32{}, Tunnels: map[pipeline.Tunnel]uint32{}, Physical: map[string]pipeline.Physical{}},
 	}}
 	j.bridges(cfg, s)
@@ -120,7 +121,10 @@ func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLA
 	for _, id := range slices.SortedFunc(maps.Keys(view.Ports), func(a, b model.PortID) int { return a.Compare(b.UUID) }) {
 		j.port(view.Ports[id], devices[id])
 	}
-	j.tunnels(cfg, s)
+	for id, r := range view.Routers {
+		j.Pipeline.Routers[id] = pipeline.Router{View: r, Active: true}
+	}
+	j.tunnels(cfg, view, s)
 	return j
 }
 
@@ -195,11 +199,14 @@ func ofport(s *vsw.State, name string) uint32 {
 
 // port joins one port with its device.
 func (j *Joined) port(p *model.PortView, dev *vsw.Interface) {
-	st := State{Port: p, Interface: dev}
+	st := State{Port: p, Interface: dev, Leg: p.IsRouterPort()}
 	n, ok := j.Pipeline.Networks[p.NetworkID]
 	switch {
 	case !ok:
 		st.Problem = "this host has no way to the port's network"
+	case st.Leg && dev != nil && dev.Name != LegName(p.ID, p.DeviceOwner == model.OwnerRouterGateway):
+		st.Problem = "another device claims to be the router's leg: " + dev.Name
+	case st.Leg:
 	case p.Firewall != model.FirewallHybrid:
 		st.Problem = fmt.Sprintf("firewall driver %q is not available on this host", p.Firewall)
 	case dev != nil && p.PortSecurity && strings.HasPrefix(dev.Name, "tap"):
@@ -215,24 +222,29 @@ func (j *Joined) port(p *model.PortView, dev *vsw.Interface) {
 		return
 	}
 	j.Pipeline.Ports[p.ID] = p
-	if dev == nil {
+	var want vsw.DesiredPort
+	switch {
+	case st.Leg:
+		want = legPort(p)
+	case dev == nil:
 		return
+	default:
+		want = vsw.DesiredPort{Bridge: BrInt, Name: dev.Name}
 	}
-	if dev.OFPort > 0 {
+	if dev != nil && dev.OFPort > 0 {
 		j.Pipeline.Local.Ports[p.ID] = uint32(dev.OFPort)
 	}
 	// Neutron's agent keeps the same keys there, and reads them after a restart.
-	j.Desired.Ports = append(j.Desired.Ports, vsw.DesiredPort{
-		Bridge: BrInt, Name: dev.Name, Tag: vsw.Tag(int(st.VLAN)),
-		OtherConfig: map[string]string{
-			"net_uuid": p.NetworkID.String(), "network_type": string(n.View.Segment.Type), "physical_network": n.View.Segment.Physical,
-			"segmentation_id": strconv.Itoa(int(n.View.Segment.Tag)), "tag": strconv.Itoa(int(st.VLAN)),
-		},
-	})
+	want.Tag = vsw.Tag(int(st.VLAN))
+	want.OtherConfig = map[string]string{
+		"net_uuid": p.NetworkID.String(), "network_type": string(n.View.Segment.Type), "physical_network": n.View.Segment.Physical,
+		"segmentation_id": strconv.Itoa(int(n.View.Segment.Tag)), "tag": strconv.Itoa(int(st.VLAN)),
+	}
+	j.Desired.Ports = append(j.Desired.Ports, want)
 }
 
-// tunnels wants one tunnel a type and host that shares a network.
-func (j *Joined) tunnels(cfg Config, s *vsw.State) {
+// tunnels wants one tunnel a type and host that shares a network, or serves a router with a leg on it.
+func (j *Joined) tunnels(cfg Config, view *model.HostView, s *vsw.State) {
 	if !cfg.TunnelAddr.IsValid() {
 		return
 	}
@@ -244,6 +256,11 @@ func (j *Joined) tunnels(cfg Config, s *vsw.State) {
 		}
 		want[pipeline.Tunnel{Type: n.View.Segment.Type, Remote: p.Tunnel}] = true
 	}
+	j.gatewayTunnels(view, func(t model.NetworkType, g model.GatewayView) {
+		if g.Tunnel != cfg.TunnelAddr {
+			want[pipeline.Tunnel{Type: t, Remote: g.Tunnel}] = true
+		}
+	})
 	order := slices.SortedFunc(maps.Keys(want), func(a, b pipeline.Tunnel) int {
 		if c := a.Remote.Compare(b.Remote); c != 0 {
 			return c

@@ -25,6 +25,8 @@ const (
 const (
 	echoReply       = 0
 	echoRequest     = 8
+	echoRequest6    = 128
+	echoReply6      = 129
 	routerSolicit   = 133
 	routerAdvert    = 134
 	neighborSolicit = 135
@@ -147,7 +149,7 @@ func (n *network) toUplink() []flow.Action {
 func outputs(ports []port, open bool) []flow.Action {
 	var actions []flow.Action
 	for _, p := range ports {
-		if p.open || !open {
+		if (p.open || !open) && (p.leg == nil || p.leg.active) {
 			actions = append(actions, flow.Output{Port: p.ofport})
 		}
 	}
@@ -187,6 +189,10 @@ func (b *builder) intDHCP(n *network, cookie uint64) {
 			Uint(flow.ICMPType, echoRequest).Uint(flow.ICMPCode, 0)
 		b.brInt(cookie, IntLocalEgress, prioAnswer, ping, answerPing(mac, addr)...)
 	}
+	for _, addr := range n.dhcp6 {
+		ping := n.on(icmpv6(echoRequest6)).EthDst(hw(mac)).Addr(flow.IPv6Dst, addr)
+		b.brInt(cookie, IntLocalEgress, prioAnswer, ping, answerPing6(mac, addr)...)
+	}
 	b.brInt(cookie, IntDeliver, prioLocal, n.on(flow.Match{}).EthDst(hw(mac)))
 }
 
@@ -219,6 +225,10 @@ func answerPing(mac model.MAC, addr netip.Addr) []flow.Action {
 
 // intPort wires a port.
 func (b *builder) intPort(n *network, p port) {
+	if p.leg != nil {
+		b.localLeg(n, p)
+		return
+	}
 	c := Cookie(model.KindPort, p.view.ID.UUID)
 	from := flow.Match{}.InPort(p.ofport)
 
@@ -242,9 +252,9 @@ func (b *builder) portDHCP(n *network, p port, cookie uint64) {
 		return
 	}
 	request := udp(flow.EtherTypeIPv4, dhcpClientPort, dhcpServerPort).InPort(p.ofport).EthSrc(hw(p.view.MAC))
-	b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, netip.AddrFrom4([4]byte{255, 255, 255, 255})), p.toAgent()...)
+	b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, netip.AddrFrom4([4]byte{255, 255, 255, 255})), b.toAgent(p)...)
 	for _, addr := range n.dhcp4 {
-		b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, addr), p.toAgent()...)
+		b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, addr), b.toAgent(p)...)
 	}
 }
 

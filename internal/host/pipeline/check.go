@@ -140,7 +140,7 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 			continue
 		case !v.AdminStateUp || !n.view.AdminStateUp:
 			continue // as it should be: down
-		case v.PortSecurity && v.Firewall == model.FirewallNative:
+		case v.PortSecurity && !v.IsRouterPort() && v.Firewall == model.FirewallNative:
 			// Nothing filters such a port in this pipeline: rather no traffic.
 			b.problem(model.KindPort, id.UUID, "the native firewall is not in this pipeline")
 			continue
@@ -159,6 +159,12 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 		}
 		used[ofport], macs[onNetwork{v.NetworkID, v.MAC}] = true, true
 		p := port{view: v, ofport: ofport, open: !v.PortSecurity}
+		if v.IsRouterPort() {
+			if p.open, p.leg = false, n.leg(id); p.leg == nil {
+				b.problem(model.KindPort, id.UUID, "its router is not served by this host")
+				continue
+			}
+		}
 		for _, pair := range v.AddressPairs {
 			p.open = p.open || pair.MAC != v.MAC && isUnicast(pair.MAC)
 		}
@@ -187,7 +193,7 @@ func (b *builder) reservedIntPort(ofport uint32) bool {
 
 // checkPeers hands peers to their networks and finds the tunnels to them.
 func (b *builder) checkPeers(networks map[model.NetworkID]*network) {
-	wanted := map[Tunnel]bool{}
+	wanted := b.legTunnels()
 	macs := map[onNetwork]bool{}
 	for _, id := range sortedKeys(b.in.Peers, comparePorts) {
 		v := b.in.Peers[id]

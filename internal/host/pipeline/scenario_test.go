@@ -102,6 +102,7 @@ func scenarios() map[string]Input {
 
 	v6 := host().network(1, model.TypeGRE, 100).port(1, 11)
 	v6.Networks[netID(1)].View.Subnets[0].CIDR = netip.MustParsePrefix("2001:db8::/64")
+	v6.Local.MeterLimit = 65535
 	v6.Networks[netID(1)].View.Subnets[0].RAMode = model.IPv6Stateful
 	v6.Networks[netID(1)].View.Subnets[0].AddressMode = model.IPv6Stateful
 	v6.Networks[netID(1)].View.DHCPAddrs = []netip.Addr{addr("2001:db8::2")}

@@ -48,7 +48,7 @@ func (b *builder) portServices(n *network, p port, cookie uint64) {
 			b.service(p, a, s, cookie)
 		}
 	}
-	b.brInt(cookie, IntLocalEgress, prioAnswer, n.on(icmpv6(neighborSolicit)).InPort(p.ofport).Addr(flow.NDTarget, standin.Metadata6), p.toAgent()...)
+	b.brInt(cookie, IntLocalEgress, prioAnswer, n.on(icmpv6(neighborSolicit)).InPort(p.ofport).Addr(flow.NDTarget, standin.Metadata6), b.toAgent(p)...)
 	// Who may use addresses that are not its own must not use those of the services.
 	if p.open || len(p.view.AddressPairs) > 0 {
 		for _, a := range append([]netip.Addr{standin.Metadata4, standin.Metadata6}, n.view.DHCPAddrs...) {

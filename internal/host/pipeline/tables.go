@@ -71,6 +71,7 @@ const (
 	prioServer    = 10    // IntSource: routers' and DHCP servers' messages
 	prioAnswer    = 10    // IntLocalEgress: answered by the host
 	prioLocal     = 100   // IntDeliver: MAC of a port of this host
+	prioStandby   = 101   // IntDeliver: leg of a router that another host answers for, from the uplink
 	prioRemote    = 90    // IntDeliver: MAC known elsewhere
 	prioGroup     = 4     // IntDeliver: broadcast and multicast
 	prioUnknown   = 1     // IntDeliver: unicast to a MAC that nobody told us of

@@ -16,7 +16,9 @@ const (
 	prefixPreferred   = 14400
 	prefixWithdrawn   = 7200 // RFC 4862, 5.5.3: a guest takes no lower one
 	leastIPv6MTU      = 1280
-	optionPrefixUnits = 4 // of 8 bytes
+	mostPrefixes      = 32 // of one advertisement, so that it fits every link
+	mostDNS           = 8  // of one advertisement: guests keep three (RFC 8106, 5.3.1)
+	optionPrefixUnits = 4  // of 8 bytes
 )
 
 // Flags of an advertisement and of its prefixes.
@@ -54,7 +56,7 @@ type AdvertPrefix struct {
 func Adverts(n *model.NetworkView, legs []*model.LegView) []Advert {
 	var adverts []Advert
 	say := func(source netip.Addr, mac model.MAC, lifetime uint16, s *model.SubnetView) {
-		i := slices.IndexFunc(adverts, func(a Advert) bool { return a.Source == source })
+		i := slices.IndexFunc(adverts, func(a Advert) bool { return a.Source == source && len(a.Prefixes) < mostPrefixes })
 		if i < 0 {
 			i = len(adverts)
 			adverts = append(adverts, Advert{Source: source, MAC: mac, Lifetime: lifetime, MTU: n.MTU})
@@ -77,7 +79,7 @@ func Adverts(n *model.NetworkView, legs []*model.LegView) []Advert {
 			say(linkLocal(n.DHCPMAC), n.DHCPMAC, 0, s)
 		}
 	}
-	slices.SortFunc(adverts, func(a, b Advert) int { return a.Source.Compare(b.Source) })
+	slices.SortStableFunc(adverts, func(a, b Advert) int { return a.Source.Compare(b.Source) })
 	return adverts
 }
 
@@ -112,7 +114,7 @@ func (a *Advert) add(s *model.SubnetView) {
 	case model.IPv6SLAAC:
 		p.Autonomous = true
 		for _, d := range s.DNS {
-			if d.Is6() && !d.Is4In6() && !slices.Contains(a.DNS, d) {
+			if d.Is6() && !d.Is4In6() && !slices.Contains(a.DNS, d) && len(a.DNS) < mostDNS {
 				a.DNS = append(a.DNS, d)
 			}
 		}

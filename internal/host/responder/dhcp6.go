@@ -25,7 +25,6 @@ const preferenceMost = 255
 
 // binding6 is what a port's guest is told by DHCPv6. It never changes.
 type binding6 struct {
-	guest    endpoint // the port's MAC and the link-local address that goes with it
 	server   endpoint // of the network's DHCP port
 	duid     []byte   // of the server: the same on every host
 	addrs    []netip.Addr
@@ -55,7 +54,7 @@ func ownDNS6(p *model.PortView, n *model.NetworkView) []byte {
 // options are not valid: those are left out.
 func bind6(p *model.PortView, n *model.NetworkView, set Settings) (*binding6, error) {
 	b := &binding6{
-		guest: endpoint{p.MAC, linkLocal(p.MAC)}, server: endpoint{n.DHCPMAC, linkLocal(n.DHCPMAC)},
+		server:   endpoint{n.DHCPMAC, linkLocal(n.DHCPMAC)},
 		duid:     append([]byte{0, 3, 0, hwEthernet}, n.DHCPMAC[:]...), // DUID-LL (RFC 8415, 11.4)
 		lifetime: set.seconds(),
 	}
@@ -156,7 +155,7 @@ func stateful(s *model.SubnetView) bool {
 
 // answer follows RFC 8415, 18.3. Leases are not kept: an address is the port's as long as the port has it, so that releasing
 // or declining one changes nothing.
-func (b *binding6) answer(m *message6) []byte {
+func (b *binding6) answer(m *message6, to endpoint) []byte {
 	if m.serverID != nil && string(m.serverID) != string(b.duid) {
 		return nil // chose another server
 	}
@@ -189,7 +188,7 @@ func (b *binding6) answer(m *message6) []byte {
 	if m.typ != release6 && m.typ != decline6 && m.typ != confirm6 {
 		b.tell(&w, m)
 	}
-	return sealFrame6(w.frame, b.server, b.guest, protoUDP)
+	return sealFrame6(w.frame, b.server, to, protoUDP)
 }
 
 // assign writes the port's addresses to the client's first association; a card has one. What else the client believes to
@@ -285,18 +284,15 @@ func (w *writer6) put(code uint16, value []byte) {
 	}
 }
 
-// answerPacket reads a packet and answers it.
+// answerPacket reads a packet of the port's own and answers it.
 func (b *binding6) answerPacket(p *packet6) ([]byte, error) {
 	payload, ok := p.udp()
 	if !ok {
 		return nil, ErrMalformed
 	}
-	if p.mac != b.guest.mac || p.src != b.guest.addr {
-		return nil, ErrForeign
-	}
 	m, ok := parseMessage6(payload)
 	if !ok {
 		return nil, ErrMalformed
 	}
-	return b.answer(&m), nil
+	return b.answer(&m, endpoint{p.mac, p.src}), nil
 }

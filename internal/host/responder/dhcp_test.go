@@ -27,7 +27,7 @@ func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 func views() (*model.PortView, *model.NetworkView) {
 	p := &model.PortView{
-		ID: testPort, MAC: guestMAC, AdminStateUp: true,
+		ID: testPort, MAC: guestMAC, AdminStateUp: true, PortSecurity: true,
 		FixedIPs: []model.FixedIP{{SubnetID: testSubnet, Addr: addr("10.0.0.11")}},
 	}
 	n := &model.NetworkView{
