@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"net/netip"
+	"slices"
 
 	"weft/internal/host/flow"
 	"weft/internal/host/standin"
@@ -23,9 +24,14 @@ func (b *builder) networkServices(n *network, cookie uint64) {
 	if b.in.Local.Services == 0 {
 		return
 	}
-	ask := n.on(flow.MatchARP()).Uint(flow.ARPOp, 1).Addr(flow.ARPTPA, standin.Metadata4)
-	b.brInt(cookie, IntLocalEgress, prioAnswer, ask, answerARP(standin.MAC, standin.Metadata4)...)
-	b.brInt(cookie, IntDeliver, prioLocal, n.on(flow.Match{}).EthDst(hw(standin.MAC)))
+	if !slices.Contains(n.dhcp4, standin.Metadata4) { // else answered already
+		ask := n.on(flow.MatchARP()).Uint(flow.ARPOp, 1).Addr(flow.ARPTPA, standin.Metadata4)
+		b.brInt(cookie, IntLocalEgress, prioAnswer, ask, answerARP(standin.MAC, standin.Metadata4)...)
+	}
+	taken := slices.ContainsFunc(n.ports, func(p port) bool { return p.view.MAC == standin.MAC })
+	if !taken && n.view.DHCPMAC != standin.MAC {
+		b.brInt(cookie, IntDeliver, prioLocal, n.on(flow.Match{}).EthDst(hw(standin.MAC)))
+	}
 }
 
 // portServices leads what a port sends to a service to the services' namespace, with an address in place of
@@ -48,12 +54,16 @@ func (b *builder) portServices(n *network, p port, cookie uint64) {
 			b.service(p, a, s, cookie)
 		}
 	}
-	b.brInt(cookie, IntLocalEgress, prioAnswer, n.on(icmpv6(neighborSolicit)).InPort(p.ofport).Addr(flow.NDTarget, standin.Metadata6), b.toAgent(p)...)
+	if !slices.Contains(n.dhcp6, standin.Metadata6) {
+		b.brInt(cookie, IntLocalEgress, prioAnswer, n.on(icmpv6(neighborSolicit)).InPort(p.ofport).Addr(flow.NDTarget, standin.Metadata6), b.toAgent(p)...)
+	}
 	// Who may use addresses that are not its own must not use those of the services.
 	if p.open || len(p.view.AddressPairs) > 0 {
-		for _, a := range append([]netip.Addr{standin.Metadata4, standin.Metadata6}, n.view.DHCPAddrs...) {
-			m, _, src, _ := family(a.Unmap())
-			b.brInt(cookie, IntClassify, prioSpoofed, m.InPort(p.ofport).Addr(src, a.Unmap()))
+		all := slices.Concat([]netip.Addr{standin.Metadata4, standin.Metadata6}, n.dhcp4, n.dhcp6)
+		slices.SortFunc(all, netip.Addr.Compare)
+		for _, a := range slices.Compact(all) {
+			m, _, src, _ := family(a)
+			b.brInt(cookie, IntClassify, prioSpoofed, m.InPort(p.ofport).Addr(src, a))
 		}
 	}
 }

@@ -13,6 +13,7 @@ package standin
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"weft/internal/model"
 )
@@ -115,6 +116,9 @@ func Addresses(p *model.PortView, n *model.NetworkView, ofport uint32) []Address
 	}
 	var out []Address
 	add := func(index int, a netip.Addr, dns netip.Addr) {
+		if slices.ContainsFunc(out, func(b Address) bool { return b.Addr == a }) {
+			return
+		}
 		k := Key{OFPort: uint16(ofport), Index: uint8(index)}
 		s := k.V4()
 		if a.Is6() {
