@@ -40,8 +40,7 @@ var sameFloor = map[string][]string{
 	"internal/host/fair":           {"internal/host/responder"},
 	"internal/host/metadata":       {"internal/host/fair"},
 	"internal/host/dns":            {"internal/host/fair"},
-	"internal/host/router":         {"internal/host/iptables"},
-	"internal/host/hoststate":      {"internal/host/router"},
+	"internal/host/router":         {"internal/host/iptables", "internal/host/hoststate"},
 	"bench":                        {"bench/apibench"},
 }
 
