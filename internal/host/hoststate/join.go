@@ -32,6 +32,7 @@ type Config struct {
 	TunnelAddr netip.Addr
 	Datapath   string            // "system" or "netdev"
 	Mappings   map[string]string // physical network -> bridge, which must exist
+	Reach      Reach             // what the host sees of others
 }
 
 // State is a port's device on the host, joined with the view.
@@ -104,7 +105,7 @@ func interfacesByPort(s *vsw.State) map[model.PortID]*vsw.Interface {
 func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLANs) *Joined {
 	j := &Joined{Pipeline: pipeline.Input{
 		L2Population: l2pop, Host: view.Host, Routers: map[model.RouterID]pipeline.Router{}, Networks: map[model.NetworkID]pipeline.Network{}, Ports: map[model.PortID]*model.PortView{}, Peers: view.Peers,
-		Local: pipeline.Local{TunnelAddr: cfg.TunnelAddr, Ports: map[model.PortID]uint32{}, Tunnels: map[pipeline.Tunnel]uint32{}, Physical: map[string]pipeline.Physical{}},
+		Local: pipeline.Local{TunnelAddr: cfg.TunnelAddr, Ports: map[model.PortID]uint32{}, Tunnels: map[pipeline.Tunnel]uint32{}, Physical: map[string]pipeline.Physical{}, Watched: cfg.Reach.Watched},
 	}}
 	j.bridges(cfg, s)
 	j.legs(view)
@@ -120,7 +121,7 @@ func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLA
 		j.port(view.Ports[id], devices[id])
 	}
 	for id, r := range view.Routers {
-		j.Pipeline.Routers[id] = pipeline.Router{View: r, Active: true}
+		j.Pipeline.Routers[id] = pipeline.Router{View: r, Active: r.ServedBy(view.Host) && cfg.Reach.answers(r, view.Host)}
 	}
 	j.tunnels(cfg, view, s)
 	return j
@@ -255,6 +256,12 @@ func (j *Joined) tunnels(cfg Config, view *model.HostView, s *vsw.State) {
 			want[pipeline.Tunnel{Type: t, Remote: g.Tunnel}] = true
 		}
 	})
+	watched := map[pipeline.Tunnel]bool{}
+	j.watchTunnels(view, func(t pipeline.Tunnel) {
+		if t.Remote != cfg.TunnelAddr {
+			want[t], watched[t] = true, true
+		}
+	})
 	order := slices.SortedFunc(maps.Keys(want), func(a, b pipeline.Tunnel) int {
 		if c := a.Remote.Compare(b.Remote); c != 0 {
 			return c
@@ -263,13 +270,17 @@ func (j *Joined) tunnels(cfg Config, view *model.HostView, s *vsw.State) {
 	})
 	for _, t := range order {
 		name := TunnelName(t.Type, t.Remote)
-		j.Desired.Ports = append(j.Desired.Ports, vsw.DesiredPort{
+		p := vsw.DesiredPort{
 			Bridge: BrTun, Name: name, Type: string(t.Type),
 			Options: map[string]string{
 				"df_default": "true", "in_key": "flow", "out_key": "flow",
 				"local_ip": cfg.TunnelAddr.String(), "remote_ip": t.Remote.String(),
 			},
-		})
+		}
+		if watched[t] {
+			p.BFD = bfd()
+		}
+		j.Desired.Ports = append(j.Desired.Ports, p)
 		if n := ofport(s, name); n > 0 {
 			j.Pipeline.Local.Tunnels[t] = n
 		}

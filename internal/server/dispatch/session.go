@@ -211,6 +211,14 @@ func chunk(v *model.HostView) []*hostpb.Objects {
 		d.Ports = append(d.Ports, o)
 		step()
 	}
+	for _, o := range v.Routers {
+		d.Routers = append(d.Routers, o)
+		step()
+	}
+	for _, o := range v.Floating {
+		d.Floating = append(d.Floating, o)
+		step()
+	}
 	if n > 0 || len(out) == 0 {
 		flush()
 	}
