@@ -37,8 +37,7 @@ var layers = [][]string{
 var sameFloor = map[string][]string{
 	"internal/server/journal/etcd": {"internal/server/journal"},
 	"internal/pki":                 {},
-	"internal/host/router":         {"internal/host/iptables"},
-	"internal/host/hoststate":      {"internal/host/router"},
+	"internal/host/router":         {"internal/host/iptables", "internal/host/hoststate"},
 	"bench":                        {"bench/apibench"},
 }
 

@@ -332,16 +332,6 @@ func TestRebindingAFullHost(t *testing.T) {
 	}
 }
 
-func TestRouterPortsAreNotDeletedDirectly(t *testing.T) {
-	w := newWorld(t)
-	n := w.network(demo, NetworkSpec{})
-	for _, owner := range []string{"network:router_interface", "network:router_gateway", "network:floatingip"} {
-		p := w.port(admin, n, func(s *PortSpec) { s.DeviceOwner = Some(owner) })
-		err := w.do(func(tx *store.Tx) error { return w.rules.DeletePort(tx, w.env, admin, p.ID, nil) })
-		wantFault(t, err, fault.Conflict, "ServicePortInUse", "Port "+p.ID.String()+" cannot be deleted directly via the port API: has device owner "+owner+".")
-	}
-}
-
 func TestDeletingAPortForgetsItsReport(t *testing.T) {
 	w := newWorld(t)
 	p := w.port(demo, w.network(demo, NetworkSpec{}))
