@@ -173,6 +173,7 @@ func (a *adverts) send(ports []uint32, frames [][]byte) (sent bool) {
 
 // tellGuests tells the responder about the ports that are here, and the ports about their routers.
 func (a *Agent) tellGuests(j *hoststate.Joined, wired *pipeline.Output, r *results) {
+	a.guests.setDomain(a.settings.GetDnsDomain())
 	here := map[model.PortID]bool{}
 	for i := range j.Ports {
 		st := &j.Ports[i]

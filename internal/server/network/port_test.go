@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"weft/internal/fault"
@@ -102,6 +103,10 @@ func TestPortRefused(t *testing.T) {
 		{"eleven pairs", pairs(eleven...), fault.Invalid, "AllowedAddressPairExhausted", "The number of allowed address pair exceeds the maximum 10."},
 		{"VNIC of no kind", func(s *PortSpec) { s.VNICType = Some("bogus") }, fault.Invalid, "HTTPBadRequest", "Invalid input for binding:vnic_type. Reason: bogus is not in valid_values."},
 		{"profile is a list", func(s *PortSpec) { s.Profile = Some(json.RawMessage("[1]")) }, fault.Invalid, "HTTPBadRequest", ""},
+		{"profile with an instance that cannot be", func(s *PortSpec) { s.Profile = Some(json.RawMessage(`{"weft":{"hostname":"a_b"}}`)) }, fault.Invalid, "HTTPBadRequest", ""},
+		{"profile too long, the instance apart", func(s *PortSpec) {
+			s.Profile = Some(json.RawMessage(`{"x":"` + strings.Repeat("x", 4096) + `","weft":{}}`))
+		}, fault.Invalid, "InvalidInput", ""},
 		{"DHCP option without name", func(s *PortSpec) { s.DHCPOptions = Some([]DHCPOptionSpec{{Value: Some("x")}}) }, fault.Invalid, "HTTPBadRequest", ""},
 		{"the DHCP port's device", func(s *PortSpec) {
 			s.DeviceOwner = Some(model.OwnerDHCP)
@@ -112,7 +117,7 @@ func TestPortRefused(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			// The network's owner, who is a plain member, or an admin where only that may ask.
 			who := demo
-			if c.name == "the DHCP port's device" || c.name == "profile is a list" {
+			if c.name == "the DHCP port's device" || strings.HasPrefix(c.name, "profile") {
 				who = admin
 			}
 			before := w.store.Snapshot().Revision()
