@@ -13,6 +13,7 @@ import (
 	"weft/internal/host/hoststate"
 	"weft/internal/host/iptables/table"
 	"weft/internal/host/ovs/vsw"
+	"weft/internal/host/standin"
 	"weft/internal/model"
 )
 
@@ -28,6 +29,7 @@ func assemble(f *facts) *Host {
 	f.reach.Update(f.state, f.at)
 	countFlows(&h.Int, f.intFlows)
 	countFlows(&h.Tun, f.tunFlows)
+	h.Services = f.services()
 	f.ports(h)
 	f.uplinks(h)
 	f.tunnels(h)
@@ -103,7 +105,7 @@ func (f *facts) ports(h *Host) {
 	}
 	for _, name := range br.Ports {
 		i := f.state.Interface(name)
-		if i == nil || name == hoststate.BrInt || i.Type == "patch" || known[name] {
+		if i == nil || name == hoststate.BrInt || i.Type == "patch" || name == standin.Device || known[name] {
 			continue
 		}
 		id, err := model.ParseUUID(i.ExternalIDs["iface-id"])

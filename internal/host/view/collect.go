@@ -49,6 +49,7 @@ type facts struct {
 	filter   *filter
 	sets     []Set
 	routers  map[model.RouterID]*routerFacts
+	served   bool // the services' namespace is there
 	reach    hoststate.Reach
 	problems []string
 }

@@ -50,9 +50,10 @@ type Host struct {
 	// PatchTun is on br-int, PatchInt on br-tun: the two ends of the way between them.
 	PatchTun  Device     `json:"patch_tun"`
 	PatchInt  Device     `json:"patch_int"`
-	Physicals []Physical `json:"physicals"` // in order of their names
-	Tunnels   []Tunnel   `json:"tunnels"`   // in order of their remote ends
-	Sets      []Set      `json:"sets"`      // in order of their names
+	Physicals []Physical `json:"physicals"`          // in order of their names
+	Tunnels   []Tunnel   `json:"tunnels"`            // in order of their remote ends
+	Sets      []Set      `json:"sets"`               // in order of their names
+	Services  *Services  `json:"services,omitempty"` // nil: the host has none
 	// Cut is what was dropped of connections that a removed rule had allowed.
 	Cut Count `json:"cut"`
 	// Others are ports of br-int that nobody plugged in for a port of the API.
@@ -110,6 +111,7 @@ const (
 	RoleTunnel   Role = "tunnel"
 	RoleLeg      Role = "leg"    // of a router
 	RoleUplink   Role = "uplink" // of a physical network's bridge, not to br-int
+	RoleServices Role = "services"
 	RoleOther    Role = "other"
 )
 
@@ -148,7 +150,7 @@ func (d *Device) ToVM() Count {
 // sendsToWire reports whether what the device transmits goes away from the VMs.
 func (d *Device) sendsToWire() bool {
 	switch d.Role {
-	case RoleVethIn, RoleTunnel, RoleUplink:
+	case RoleVethIn, RoleTunnel, RoleUplink, RoleServices:
 		return true
 	case RolePatch: // the ends on br-int send, their peers receive
 		return d.Name == "patch-tun" || strings.HasPrefix(d.Name, "int-")

@@ -12,6 +12,7 @@ import (
 	"weft/internal/host/link"
 	"weft/internal/host/pipeline"
 	"weft/internal/host/router"
+	"weft/internal/host/services"
 	"weft/internal/model"
 )
 
@@ -86,12 +87,13 @@ type routerFacts struct {
 	nat    []natRule
 }
 
-// readRouters reads the routers' namespaces.
+// readRouters reads the routers' namespaces, and whether the services' is there.
 func (f *facts) readRouters(ctx context.Context) error {
 	names, err := link.NetnsNames()
 	if err != nil {
 		return err
 	}
+	f.served = slices.Contains(names, services.Netns)
 	f.routers = map[model.RouterID]*routerFacts{}
 	for _, name := range names {
 		_, rest, _ := strings.Cut(name, "-")

@@ -289,6 +289,33 @@ func TestARouterThatDoesNotWorkSaysWhy(t *testing.T) {
 	}
 }
 
+func TestServicesAreOfTheHostAndCountedByWhatIsAsked(t *testing.T) {
+	f, _ := routed(t)
+	if h := assemble(f); h.Services != nil {
+		t.Errorf("there are none, but %+v", h.Services)
+	}
+	old := f.state
+	br := *old.Bridge("br-int")
+	br.Ports = append(slices.Clone(br.Ports), "weft-svc")
+	var ports []vsw.Port
+	for _, n := range br.Ports {
+		if p := old.Port(n); p != nil {
+			ports = append(ports, *p)
+		}
+	}
+	f.state = vsw.NewState(old.Root, []vsw.Bridge{br}, ports, []vsw.Interface{{Name: "weft-svc", OFPort: 9}})
+	f.served, f.links["weft-svc"] = true, device{Link: link.Link{Name: "weft-svc", Up: true}, Counters: link.Counters{TxPackets: 5}}
+	for port, packets := range map[uint64]uint64{80: 3, 53: 2} {
+		m := flow.MatchTCP(0x0800).InPort(4).Uint(flow.TCPDst, port)
+		f.intFlows = append(f.intFlows, openflow.FlowStats{Flow: flow.Flow{Table: pipeline.IntServices, Match: m, Actions: []flow.Action{flow.Output{Port: 9}}}, Packets: packets})
+	}
+	h := assemble(f)
+	s := h.Services
+	if s == nil || !s.There || s.Metadata.Packets != 3 || s.DNS.Packets != 2 || s.FromVM().Packets != 5 || s.OFPort != 9 || len(h.Others) != 0 {
+		t.Errorf("services %+v, others %+v", s, h.Others)
+	}
+}
+
 func TestWhatIsLeftOutOfARouterIsSaid(t *testing.T) {
 	text := Text(manyRouters(3), Options{})
 	if got := strings.Count(text, "... and 15 more (--all shows them)"); got != 3 {

@@ -114,6 +114,9 @@ func compose(h *Host, o Options) *scene {
 	}
 	s.hidden = hiddenOf(states, "port")
 	s.routers, s.moreRtrs = composeRouters(h, o)
+	if h.Services != nil {
+		s.uplinks = append(s.uplinks, servicesLane(h.Services))
+	}
 	for i := range h.Physicals {
 		s.uplinks = append(s.uplinks, uplinkLane(&h.Physicals[i]))
 	}
@@ -496,6 +499,7 @@ func legendOf(h *Host) []legendEntry {
 	add(roles[RoleVethIn], "qvb / qvo", "a virtual cable from that bridge (qvb) to br-int (qvo)")
 	add(chains, "iptables", "security groups: -i to the VM, -o from it, -s from no address but the port's own")
 	add(sets, "ipset", "the addresses of a remote group's members, which its rules match")
+	add(h.Services != nil, "services", "metadata (169.254.169.254) and DNS, answered on this host to its own guests alone")
 	add(len(h.Others) > 0, "not ours", "a port of br-int that somebody made by hand: nothing is known of it, it has no flows")
 	add(len(h.Routers) > 0, "qrouter-", "a router: a network namespace that forwards; translations are counted in connections")
 	add(len(h.Routers) > 0, "qr- / qg-", "a router's leg on a tenant network / on its external one: a virtual cable to br-int")
