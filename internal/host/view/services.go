@@ -44,7 +44,7 @@ func (f *facts) services() *Services {
 func servicesLane(s *Services) lane {
 	l := lane{
 		name: "services", devices: []Device{s.Device}, plugged: s.OFPort > 0, plug: []string{portNumber(s.OFPort)},
-		details: []string{"namespace " + s.Netns, fmt.Sprintf("from guests: %s packets for metadata, %s for DNS", number(s.Metadata.Packets), number(s.DNS.Packets))},
+		details: []string{"namespace " + s.Netns, fmt.Sprintf("%s packets to metadata, %s to DNS", number(s.Metadata.Packets), number(s.DNS.Packets))},
 	}
 	if !s.There {
 		l.reason = "the namespace is not there: the agent makes it"
