@@ -192,3 +192,29 @@ func TestMetadata_survivesTheAgentAndTheServer(t *testing.T) {
 		t.Errorf("the agent wrote %v times on a converged host", n)
 	}
 }
+
+// TestServices_holdNothingElse: what a guest could misuse is not there; and what somebody deletes comes back.
+func TestServices_holdNothingElse(t *testing.T) {
+	inside := func(argv ...string) string {
+		return w.host(t, "compute1", append([]string{"ip", "netns", "exec", "weft-services"}, argv...)...)
+	}
+	if out := inside("ss", "-Htuln"); strings.Count(out, "\n") != 6 || strings.Count(out, ":53 ") != 4 || strings.Count(out, ":80 ") != 2 {
+		t.Errorf("sockets:\n%s", out)
+	}
+	if out := inside("cat", "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"); strings.Contains(out, "1") {
+		t.Errorf("forwarding: %s", out)
+	}
+	if out := inside("ip", "-4", "route") + inside("ip", "-6", "route"); strings.Contains(out, "default") {
+		t.Errorf("routes:\n%s", out)
+	}
+	if out := w.host(t, "compute1", "ip", "address", "show", "dev", "weft-svc"); strings.Contains(out, "inet") {
+		t.Errorf("the host's own end has an address:\n%s", out)
+	}
+	n := w.network(t, "10.68.0.0/24", nil)
+	w.vm(t, "md3", "compute1", n)
+	w.metadata(t, "md3", "/openstack")
+	w.host(t, "compute1", "ip", "link", "delete", "weft-svc")
+	w.metadata(t, "md3", "/openstack")
+	w.host(t, "compute1", "ip", "netns", "delete", "weft-services")
+	w.metadata(t, "md3", "/openstack")
+}

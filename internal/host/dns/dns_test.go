@@ -279,7 +279,7 @@ func TestServer_answersOnlyGuestsAndNeverMoreThanTheirShare(t *testing.T) {
 		Resolvers: func() []netip.AddrPort { return nil }, Questions: fair.Limits{PerSecond: 0.001, Burst: 2, AtOnce: 9, All: 9},
 	}
 	s := New(c)
-	h := s.handler(t.Context(), maxUDP)
+	h := s.handler(t.Context(), false)
 	ask := func() *answers { w := &answers{}; h.ServeDNS(w, question("web1.openstacklocal.", dns.TypeA)); return w }
 	if w := ask(); w.n != 0 {
 		t.Error("a stranger is answered")
@@ -333,7 +333,7 @@ func FuzzMessage(f *testing.F) {
 			return
 		}
 		a := s.answer(t.Context(), guest("127.0.0.1"), m, false)
-		fit(a, m, maxUDP)
+		fit(a, m, false)
 		out, err := a.Pack()
 		if err != nil {
 			return // a name that cannot be written is none that can be asked for

@@ -19,13 +19,10 @@ const (
 	maxServers = 3
 )
 
-// forwarder asks servers outside.
-type forwarder struct{}
-
-// ask sends the question of m to the servers in turn, and fills in the reply. What goes out is made anew: of the guest's message it
-// has the question and the bits RD, CD and DO, nothing that tells who asks. The library takes a random id and
-// an unbound port for each.
-func (forwarder) ask(ctx context.Context, m, reply *dns.Msg, servers []netip.AddrPort, tcp bool) *dns.Msg {
+// forward sends the question of m to the servers in turn, and fills in the reply. What goes out is made anew:
+// of the guest's message it has the question and the bits RD, AD, CD and DO, nothing that tells who asks. It
+// has an id of its own, and goes out of an unbound port each time.
+func forward(ctx context.Context, m, reply *dns.Msg, servers []netip.AddrPort, tcp bool) *dns.Msg {
 	reply.Rcode = dns.RcodeServerFailure
 	if !m.RecursionDesired {
 		reply.Rcode = dns.RcodeRefused // of others' names nothing is known here

@@ -49,7 +49,6 @@ type Server struct {
 	cfg       Config
 	questions *fair.Gate
 	conns     *fair.Connections
-	out       forwarder
 }
 
 // New returns a server that does not listen yet.
@@ -85,11 +84,11 @@ func (s *Server) Recheck(here func(model.PortID) bool) {
 func (s *Server) Serve(ctx context.Context, tcp []net.Listener, udp []net.PacketConn) error {
 	var servers []*dns.Server
 	for _, l := range tcp {
-		servers = append(servers, &dns.Server{Listener: s.conns.Listener(l), Handler: s.handler(ctx, dns.MaxMsgSize), MaxTCPQueries: 100,
+		servers = append(servers, &dns.Server{Listener: s.conns.Listener(l), Handler: s.handler(ctx, true), MaxTCPQueries: 100,
 			ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, IdleTimeout: func() time.Duration { return 10 * time.Second }, MsgAcceptFunc: accept})
 	}
 	for _, c := range udp {
-		servers = append(servers, &dns.Server{PacketConn: c, Handler: s.handler(ctx, maxUDP), UDPSize: 4096, MsgAcceptFunc: accept})
+		servers = append(servers, &dns.Server{PacketConn: c, Handler: s.handler(ctx, false), UDPSize: 4096, MsgAcceptFunc: accept})
 	}
 	errs := make(chan error, len(servers))
 	for _, srv := range servers {
@@ -131,7 +130,7 @@ func accept(h dns.Header) dns.MsgAcceptAction {
 	return dns.MsgAccept
 }
 
-func (s *Server) handler(ctx context.Context, longest int) dns.Handler {
+func (s *Server) handler(ctx context.Context, tcp bool) dns.Handler {
 	return dns.HandlerFunc(func(w dns.ResponseWriter, m *dns.Msg) {
 		a, err := netip.ParseAddrPort(w.RemoteAddr().String())
 		if err != nil {
@@ -146,9 +145,9 @@ func (s *Server) handler(ctx context.Context, longest int) dns.Handler {
 			return
 		}
 		defer leave()
-		answer := s.answer(ctx, g, m, longest == dns.MaxMsgSize)
+		answer := s.answer(ctx, g, m, tcp)
 		s.cfg.Count(dns.RcodeToString[answer.Rcode])
-		fit(answer, m, longest)
+		fit(answer, m, tcp)
 		if err := w.WriteMsg(answer); err != nil {
 			s.cfg.Log.Debug("answer to a question for a name not sent", "port", g.Port.ID, "err", err)
 		}
@@ -177,7 +176,7 @@ func (s *Server) answer(ctx context.Context, g standin.Guest, m *dns.Msg, tcp bo
 			reply.Authoritative, reply.Answer, reply.Rcode = true, rrs, rcode
 			return reply
 		}
-		return s.out.ask(ctx, m, reply, s.serversFor(g), tcp)
+		return forward(ctx, m, reply, s.serversFor(g), tcp)
 	}
 	return reply
 }
@@ -188,17 +187,17 @@ func badVersion(m *dns.Msg) bool {
 }
 
 // fit adds what EDNS0 asks for and cuts an answer to what the guest takes (RFC 6891).
-func fit(answer, question *dns.Msg, longest int) {
+func fit(answer, question *dns.Msg, tcp bool) {
 	size := plainUDP
 	if opt := question.IsEdns0(); opt != nil {
-		size = max(plainUDP, int(opt.UDPSize()))
+		size = min(max(plainUDP, int(opt.UDPSize())), maxUDP)
 		answer.SetEdns0(maxUDP, opt.Do())
 	} else if answer.Rcode > 0xf {
-		answer.Rcode = dns.RcodeServerFailure
+		answer.Rcode = dns.RcodeServerFailure // the rest of the code would be in the OPT record
+	}
+	if tcp {
+		size = dns.MaxMsgSize
 	}
 	answer.Compress = true
-	if longest == dns.MaxMsgSize {
-		size = longest
-	}
-	answer.Truncate(min(size, longest))
+	answer.Truncate(size)
 }

@@ -114,16 +114,6 @@ func furnish(ns *link.Namespace) error {
 	return nil
 }
 
-// Remove takes all of it away.
-func Remove(ctx context.Context) error {
-	host, err := link.Current()
-	if err != nil {
-		return err
-	}
-	defer host.Close()
-	return errors.Join(host.Delete(standin.Device), host.Unquiet(ctx, standin.Device), link.DeleteNetns(Netns))
-}
-
 // Sockets are where the services listen, in the namespace.
 type Sockets struct {
 	Metadata []net.Listener   // TCP 80, of both families
