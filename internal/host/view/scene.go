@@ -25,7 +25,7 @@ type scene struct {
 	hidden   string // what is left out, "" if nothing
 	routers  []routerWords
 	moreRtrs string // what is left out of them
-	uplinks  []lane // and what else is plugged into br-int; they have no state
+	uplinks  []lane // and what else is plugged into br-int; most have no state
 	intFacts []string
 	patch    patchWords
 	tunFacts []string

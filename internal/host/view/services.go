@@ -47,7 +47,7 @@ func servicesLane(s *Services) lane {
 		details: []string{"namespace " + s.Netns, fmt.Sprintf("%s packets to metadata, %s to DNS", number(s.Metadata.Packets), number(s.DNS.Packets))},
 	}
 	if !s.There {
-		l.reason = "the namespace is not there: the agent makes it"
+		l.state, l.reason = Waiting, "the namespace is not there: the agent makes it"
 	}
 	return l
 }
