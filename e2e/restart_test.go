@@ -142,6 +142,7 @@ func TestDamageByHand_isRepairedAndReported(t *testing.T) {
 		damage       []string
 	}{
 		{"flows of br-int", `weft_agent_repairs_total{what="flows"}`, []string{"ovs-ofctl", "del-flows", "br-int"}},
+		{"meters of br-int", `weft_agent_repairs_total{what="flows"}`, []string{"ovs-ofctl", "-O", "OpenFlow14", "del-meters", "br-int"}},
 		{"flows of br-tun", `weft_agent_repairs_total{what="flows"}`, []string{"ovs-ofctl", "del-flows", "br-tun"}},
 		{"a chain", `weft_agent_repairs_total{what="filters"}`, []string{"iptables", "-F", "neutron-openvswi-sg-chain"}},
 		{"all of iptables", `weft_agent_repairs_total{what="filters"}`, []string{"iptables", "-F"}},

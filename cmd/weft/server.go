@@ -35,11 +35,14 @@ type serverOptions struct {
 	etcd                        []string
 	allowUnauthenticated        bool
 	l2Population                bool
+	dnsDomain                   string
 	tenantTypes                 []string
 	greIDs, vxlanIDs, geneveIDs []string
 	vlanRanges, flatNetworks    []string
 	mtu, pathMTU                int
 	quotas                      map[string]string
+	routerHA, routerDistributed bool
+	maxL3Agents                 int
 	logLevel, logFormat         string
 }
 
@@ -64,6 +67,7 @@ data_dir there and WEFT_DATA_DIR here.`,
 	f.StringVar(&o.hostListen, "host-listen", "0.0.0.0:9697", "address that agents connect to, with mutual TLS")
 	f.StringSliceVar(&o.etcd, "etcd-endpoints", nil, "use this etcd (URLs) instead of the embedded one")
 	f.BoolVar(&o.allowUnauthenticated, "allow-unauthenticated", false, "let everybody who reaches --listen do everything, even if that is not loopback")
+	f.StringVar(&o.dnsDomain, "dns-domain", "openstacklocal.", "domain of ports' names")
 	f.BoolVar(&o.l2Population, "l2-population", true, "tell hosts where MAC addresses live; false: they learn by flooding")
 	f.StringSliceVar(&o.tenantTypes, "tenant-network-types", []string{"gre"}, "types tried in turn for a network whose creator names none")
 	f.StringSliceVar(&o.greIDs, "gre-id-ranges", []string{"1:60000"}, "GRE keys given out, as FIRST:LAST")
@@ -74,6 +78,9 @@ data_dir there and WEFT_DATA_DIR here.`,
 	f.IntVar(&o.mtu, "global-physnet-mtu", 1500, "MTU of the physical network in bytes")
 	f.IntVar(&o.pathMTU, "path-mtu", 0, "smallest MTU between hosts' tunnel addresses in bytes, 0: that of the physical network")
 	f.StringToStringVar(&o.quotas, "default-quotas", nil, "limits of projects that have none of their own, as RESOURCE=NUMBER; -1 is unlimited")
+	f.BoolVar(&o.routerHA, "router-ha", true, "let several gateway hosts serve a router of which nobody says otherwise")
+	f.BoolVar(&o.routerDistributed, "router-distributed", false, "make routers distributed of which nobody says otherwise")
+	f.IntVar(&o.maxL3Agents, "max-l3-agents-per-router", 3, "gateway hosts that serve a redundant router")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	configFlag(cmd)
@@ -98,6 +105,10 @@ func (o *serverOptions) check() error {
 
 func (o *serverOptions) rules() (*network.Rules, error) {
 	c := network.DefaultConfig()
+	if !model.ValidHostname(o.dnsDomain) {
+		return nil, fmt.Errorf("--dns-domain %s: want a domain name", o.dnsDomain)
+	}
+	c.DNSDomain = strings.TrimSuffix(o.dnsDomain, ".") + "."
 	c.TenantTypes = nil
 	for _, t := range o.tenantTypes {
 		c.TenantTypes = append(c.TenantTypes, model.NetworkType(t))
@@ -124,6 +135,7 @@ func (o *serverOptions) rules() (*network.Rules, error) {
 		}
 		c.VLANRanges[physical] = ranges
 	}
+	c.RouterHA, c.RouterDistributed, c.MaxGateways = o.routerHA, o.routerDistributed, o.maxL3Agents
 	c.FlatNetworks, c.GlobalMTU, c.PathMTU = o.flatNetworks, o.mtu, o.pathMTU
 	for resource, text := range o.quotas {
 		n, err := strconv.ParseInt(text, 10, 64)
@@ -195,9 +207,9 @@ func runServer(ctx context.Context, o *serverOptions) (err error) {
 	random := func() (b [16]byte) { rand.Read(b[:]); return b }
 	st := store.New(journal, store.Options{Log: log, Ring: keptCommits})
 	hub := dispatch.New(dispatch.Config{
-		Store: st, Authority: authority, Now: now, Random: random, L2Population: o.l2Population, Log: log, Registry: registry,
-		Rebind: func(tx *store.Tx, host string) bool {
-			_, more := rules.RebindHost(tx, network.Env{Now: now(), Random: random}, host)
+		Store: st, Authority: authority, Now: now, Random: random, L2Population: o.l2Population, DNSDomain: rules.DNSDomain, Log: log, Registry: registry,
+		Rebind: func(tx *store.Tx, before *model.Host, host string) bool {
+			_, more := rules.RebindHost(tx, network.Env{Now: now(), Random: random}, before, host)
 			return more
 		},
 	})

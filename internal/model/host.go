@@ -27,6 +27,23 @@ type Host struct {
 	Zone         string            `json:"availability_zone,omitempty"`
 }
 
+// RoleGateway is the role of hosts that serve routers.
+const RoleGateway = "gateway"
+
+// IsGateway reports whether the host may serve routers.
+func (h *Host) IsGateway() bool { return slices.Contains(h.Roles, RoleGateway) }
+
+// DefaultZone is the availability zone of hosts that name none, as Neutron has it.
+const DefaultZone = "nova"
+
+// AvailabilityZone is the zone that the host is in.
+func (h *Host) AvailabilityZone() string {
+	if h.Zone == "" {
+		return DefaultZone
+	}
+	return h.Zone
+}
+
 // Clone returns a deep copy to change.
 func (h *Host) Clone() *Host {
 	c := *h

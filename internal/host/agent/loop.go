@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"strings"
 	"time"
 
 	"weft/internal/host/firewall"
@@ -16,6 +15,7 @@ import (
 	"weft/internal/host/ovs/openflow"
 	"weft/internal/host/ovs/vsw"
 	"weft/internal/host/pipeline"
+	"weft/internal/host/standin"
 	"weft/internal/model"
 )
 
@@ -85,6 +85,10 @@ func (a *Agent) wait(ctx context.Context, changed <-chan struct{}, verify <-chan
 			}
 		case <-verify:
 			a.verify(ctx)
+		case <-a.adverts.timer.C:
+			if !a.adverts.sendDue(time.Now()) {
+				continue
+			}
 		case <-later.C:
 			a.cutConnections(ctx)
 			a.save()
@@ -141,7 +145,7 @@ func (a *Agent) take(e event) (look bool) {
 		a.unsaved = true
 		// What the firewall follows from is on disk before it is in force: after a crash the last
 		// view lacks no port that has rules, so that no rule is taken away by mistake.
-		if len(e.delta.Ports)+len(e.delta.Groups)+len(e.delta.Networks)+len(e.delta.Deletes) > 0 {
+		if len(e.delta.Ports)+len(e.delta.Groups)+len(e.delta.Networks)+len(e.delta.Routers)+len(e.delta.Deletes) > 0 {
 			a.save()
 		}
 	default:
@@ -179,16 +183,27 @@ func (a *Agent) pass(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, applyLimit)
 	defer cancel()
 
+	a.follow(a.host.Reach.Update(state, began))
 	joined := hoststate.Join(a.host, a.settings.GetL2Population(), a.view, state, a.vlans)
+	for _, b := range a.bridges {
+		if err := b.greet(ctx); err != nil {
+			return err
+		}
+	}
+	joined.Pipeline.Local.MeterLimit = a.bridges[hoststate.BrInt].limit
+	a.adverts.plan(joined, began)
 	r := newResults(joined.Ports)
-	fwErr := a.applyFirewall(ctx, joined, r)
+	fwErr := errors.Join(a.applyFirewall(ctx, joined, r), a.applyRouters(ctx, joined, r))
 	a.stale = append(a.stale, joined.Released...)
 	a.forgetLearned(ctx)
 	if err := a.applySwitch(ctx, state, joined); err != nil {
 		return errors.Join(fwErr, err)
 	}
 	flowErr := a.applyFlows(ctx, joined, r)
-	a.applyDHCP(joined, r)
+	if flowErr == nil {
+		a.announceRouters(joined, r)
+	}
+	a.tellGuests(joined, a.flows, r)
 	a.reporter.say(r.reports(joined.Ports))
 	r.count(a.metrics)
 	err := errors.Join(fwErr, flowErr)
@@ -201,8 +216,10 @@ func (a *Agent) pass(ctx context.Context) error {
 func (a *Agent) firewallInput(ports []hoststate.State) firewall.Input {
 	in := firewall.Input{Groups: a.view.Groups, Members: a.view.Members}
 	for i := range ports {
-		if st := &ports[i]; st.Problem == "" && st.Port.Firewall == model.FirewallHybrid {
-			in.Ports = append(in.Ports, firewall.PortInput{View: st.Port, Network: st.Network, Zone: st.Zone()})
+		if st := &ports[i]; st.Problem == "" && !st.Leg && st.Port.Firewall == model.FirewallHybrid {
+			in.Ports = append(in.Ports, firewall.PortInput{
+				View: st.Port, Network: st.Network, Zone: st.Zone(), Routers: a.adverts.of(st.Network.ID).routers(),
+			})
 		}
 	}
 	return in
@@ -317,12 +334,17 @@ func (a *Agent) forgetLearned(ctx context.Context) {
 // applySwitch brings bridges, patch ports, tunnels and tags into the switch's database.
 func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.Joined) error {
 	ours := map[string]bool{}
+	leg := map[string]bool{}
 	for _, p := range j.Desired.Ports {
-		if p.Type != "" {
+		leg[p.Name] = hoststate.IsLeg(p.Name)
+		if p.Type != "" || p.Name == standin.Device {
 			ours[p.Name] = true
 		}
 	}
 	owned := func(bridge, port string) bool {
+		if bridge == hoststate.BrInt && ownLeg(state, port) {
+			return a.complete || leg[port]
+		}
 		return ours[port] || a.complete && bridge == hoststate.BrTun && hoststate.IsTunnel(port)
 	}
 	ops := vsw.Plan(state, j.Desired, owned)
@@ -341,6 +363,9 @@ func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.
 // applyFlows brings the flows of all bridges in force.
 func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results) error {
 	out := a.compute(j.Pipeline)
+	if a.services != nil {
+		a.services.take(a.flowsFor, out, a.settings.GetDnsDomain())
+	}
 	for _, p := range out.Problems {
 		if id := (model.PortID{UUID: p.Object.ID}); p.Object.Kind == model.KindPort {
 			if p.Waiting {
@@ -357,7 +382,11 @@ func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results)
 		b := a.bridges[name]
 		before, repairs := b.written, b.repairs
 		want := wanted(name, out)
-		err := b.sync(ctx, want, a.complete)
+		var meters []openflow.Meter
+		if name == hoststate.BrInt {
+			meters = portMeters(out.Meters)
+		}
+		err := b.sync(ctx, want, meters, a.complete)
 		a.metrics.flows.WithLabelValues(name).Set(float64(len(want)))
 		a.metrics.flowMods.WithLabelValues(name).Add(float64(b.written - before))
 		a.metrics.repairs.WithLabelValues("flows").Add(float64(b.repairs - repairs))
@@ -391,8 +420,10 @@ func (a *Agent) compute(in pipeline.Input) *pipeline.Output {
 // sameInput compares inputs by their objects, which do not change.
 func sameInput(a, b pipeline.Input) bool {
 	return a.L2Population == b.L2Population && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Peers, b.Peers) &&
-		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt &&
-		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical)
+		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) &&
+		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt && a.Local.Services == b.Local.Services && a.Local.MeterLimit == b.Local.MeterLimit &&
+		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical) &&
+		maps.Equal(a.Local.Watched, b.Local.Watched)
 }
 
 func wanted(bridge string, out *pipeline.Output) []flow.Flow {
@@ -405,22 +436,6 @@ func wanted(bridge string, out *pipeline.Output) []flow.Flow {
 	return out.Physical[bridge]
 }
 
-// applyDHCP tells the responder about the ports that are here.
-func (a *Agent) applyDHCP(j *hoststate.Joined, r *results) {
-	here := map[model.PortID]bool{}
-	for i := range j.Ports {
-		st := &j.Ports[i]
-		if st.Problem != "" || st.Network == nil {
-			continue
-		}
-		here[st.Port.ID] = true
-		if err := a.dhcp.set(st.Port, st.Network); err != nil {
-			r.note(st.Port.ID, strings.TrimSpace(err.Error()))
-		}
-	}
-	a.dhcp.keep(func(id model.PortID) bool { return here[id] })
-}
-
 // verify compares the host with what was left there, and repairs it.
 func (a *Agent) verify(ctx context.Context) {
 	if a.view == nil {
@@ -429,9 +444,13 @@ func (a *Agent) verify(ctx context.Context) {
 	for _, b := range a.bridges {
 		b.doubt()
 	}
+	a.routers.host.Doubt()
 	before := a.fw.Stats().Repairs
 	ctx, cancel := context.WithTimeout(ctx, applyLimit)
 	defer cancel()
+	if a.services != nil {
+		a.services.ensure(ctx)
+	}
 	if _, err := a.fw.Verify(ctx); err != nil {
 		a.log.Warn("filters not verified", "err", err)
 	}

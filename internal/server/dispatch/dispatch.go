@@ -39,9 +39,11 @@ type Config struct {
 	Now          func() time.Time
 	Random       func() [16]byte
 	L2Population bool
-	// Rebind binds ports of a host again that could not be bound before it was known. It runs in
-	// the transaction that writes the host, and in one more as long as it returns true; nil: nothing is done.
-	Rebind func(tx *store.Tx, host string) (more bool)
+	DNSDomain    string // of host names, with a final dot
+	// Rebind binds ports of a host again that could not be bound before it was known, and gives routers
+	// their gateway hosts. It runs in the transaction that writes the host, and in one more as long as it returns
+	// true; before is what the host was, nil when it was not known. nil: nothing is done.
+	Rebind func(tx *store.Tx, before *model.Host, host string) (more bool)
 	// Bookmarks is how often hosts that nothing concerns are told how far the store is. 10 s when zero.
 	Bookmarks time.Duration
 	Log       *slog.Logger
@@ -279,20 +281,21 @@ func (s *Server) register(ctx context.Context, row *model.Host) (uint64, error) 
 			}
 		}
 		row.AgentID, row.CreatedAt = id, now
-		if old := tx.Host(row.Name); old != nil {
+		old := tx.Host(row.Name)
+		if old != nil {
 			row.AgentID, row.CreatedAt = old.AgentID, old.CreatedAt
 			row.AdminStateUp, row.Description = old.AdminStateUp, old.Description
 		}
 		row.SeenAt = now
 		tx.PutHost(row)
 		if s.cfg.Rebind != nil {
-			more = s.cfg.Rebind(tx, row.Name)
+			more = s.cfg.Rebind(tx, old, row.Name)
 		}
 		return nil
 	})
 	for err == nil && more {
 		rev, err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
-			more = s.cfg.Rebind(tx, row.Name)
+			more = s.cfg.Rebind(tx, tx.Host(row.Name), row.Name)
 			return nil
 		})
 	}

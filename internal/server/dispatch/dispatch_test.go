@@ -56,7 +56,7 @@ func (h *hub) run() {
 		Store: h.store, Authority: h.ca, Now: time.Now, L2Population: true, Log: slog.New(slog.DiscardHandler),
 		Random:    func() (b [16]byte) { rand.Read(b[:]); return b },
 		Bookmarks: 10 * time.Millisecond,
-		Rebind:    func(tx *store.Tx, host string) bool { return h.rebind != nil && h.rebind(tx, host) },
+		Rebind:    func(tx *store.Tx, _ *model.Host, host string) bool { return h.rebind != nil && h.rebind(tx, host) },
 	})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -25,6 +25,7 @@ type loop struct {
 	networks map[model.NetworkID]map[*session]struct{}
 	groups   map[model.SecurityGroupID]map[*session]struct{}
 	sets     map[model.UUID]map[*session]struct{}
+	routers  map[model.RouterID]map[*session]struct{}
 }
 
 func newLoop(s *Server) *loop {
@@ -33,6 +34,7 @@ func newLoop(s *Server) *loop {
 		networks: map[model.NetworkID]map[*session]struct{}{},
 		groups:   map[model.SecurityGroupID]map[*session]struct{}{},
 		sets:     map[model.UUID]map[*session]struct{}{},
+		routers:  map[model.RouterID]map[*session]struct{}{},
 	}
 }
 
@@ -239,7 +241,7 @@ func (l *loop) restart() {
 func (l *loop) step(last *store.Commit, changes []store.Change) {
 	before, after := l.cursor, last.Snapshot
 	l.cursor = after
-	for ses, mine := range l.affected(changes) {
+	for ses, mine := range l.affected(before, after, changes) {
 		delta, scope := hostview.Delta(before, after, mine, ses.scope, ses.host)
 		if scope != ses.scope {
 			l.setScope(ses, scope)
@@ -260,8 +262,8 @@ func (l *loop) release() {
 	}
 }
 
-// affected sorts changes by the sessions that they may concern.
-func (l *loop) affected(changes []store.Change) map[*session][]store.Change {
+// affected sorts changes between two snapshots by the sessions that they may concern.
+func (l *loop) affected(before, after *store.Snapshot, changes []store.Change) map[*session][]store.Change {
 	out := map[*session][]store.Change{}
 	for _, c := range changes {
 		note := func(ses *session) {
@@ -286,10 +288,33 @@ func (l *loop) affected(changes []store.Change) map[*session][]store.Change {
 				for _, g := range v.SecurityGroups {
 					noteAll(l.sets[g.UUID])
 				}
+				if r, ok := v.RouterOf(); ok {
+					noteAll(l.routers[r])
+					l.noteGateways(before, after, r, note)
+				} else {
+					for _, s := range []*store.Snapshot{before, after} {
+						for f := range s.FloatingIPsByPort(v.ID) {
+							l.noteGateways(before, after, f.RouterID, note)
+						}
+					}
+				}
 			case *model.Network:
 				noteAll(l.networks[v.ID])
 			case *model.Subnet:
 				noteAll(l.networks[v.NetworkID])
+			case *model.Router:
+				noteAll(l.routers[v.ID])
+				for _, h := range v.Hosts {
+					note(l.sessions[h])
+				}
+			case *model.FloatingIP:
+				l.noteFloating(before, after, v, note)
+			case *model.PortForwarding:
+				for _, s := range []*store.Snapshot{before, after} {
+					if f := s.FloatingIP(v.FloatingIPID); f != nil {
+						l.noteFloating(before, after, f, note)
+					}
+				}
 			case *model.SecurityGroup:
 				noteAll(l.groups[v.ID])
 			case *model.SecurityGroupRule:
@@ -302,6 +327,28 @@ func (l *loop) affected(changes []store.Change) map[*session][]store.Change {
 		}
 	}
 	return out
+}
+
+// noteFloating notes the hosts that serve a floating IP: its router's, and that of its port, where
+// those of distributed routers are served.
+func (l *loop) noteFloating(before, after *store.Snapshot, f *model.FloatingIP, note func(*session)) {
+	l.noteGateways(before, after, f.RouterID, note)
+	for _, s := range []*store.Snapshot{before, after} {
+		if p := s.Port(f.PortID); p != nil {
+			note(l.sessions[p.Binding.HostID])
+		}
+	}
+}
+
+// noteGateways notes the hosts that serve a router.
+func (l *loop) noteGateways(before, after *store.Snapshot, id model.RouterID, note func(*session)) {
+	for _, s := range []*store.Snapshot{before, after} {
+		if r := s.Router(id); r != nil {
+			for _, h := range r.Hosts {
+				note(l.sessions[h])
+			}
+		}
+	}
 }
 
 // hostChanged tells the host itself when what it can reach has changed, and everybody when its
@@ -343,6 +390,9 @@ func (l *loop) setScope(ses *session, scope *hostview.Scope) {
 		for k := range old.Sets {
 			unlist(l.sets, k, ses)
 		}
+		for k := range old.Routers {
+			unlist(l.routers, k, ses)
+		}
 	}
 	ses.scope = scope
 	if scope == nil {
@@ -356,6 +406,9 @@ func (l *loop) setScope(ses *session, scope *hostview.Scope) {
 	}
 	for k := range scope.Sets {
 		list(l.sets, k, ses)
+	}
+	for k := range scope.Routers {
+		list(l.routers, k, ses)
 	}
 }
 

@@ -62,9 +62,11 @@ func reaches(h *model.Host, s model.Segment) bool {
 const rebound = 500
 
 // RebindHost binds ports of a host again whose binding failed, or no longer holds, now that
-// the host is known or has changed. The dispatcher calls it in the transaction that writes the host, and
-// in further ones for as long as more is true.
-func (r *Rules) RebindHost(tx *store.Tx, env Env, host string) (changed int, more bool) {
+// the host is known or has changed from before, which is nil for a new one; and it lets routers follow a
+// gateway host. The dispatcher calls it in the transaction that writes the host, and in further ones, in which
+// the host has not changed, for as long as more is true. It returns how many ports it bound.
+func (r *Rules) RebindHost(tx *store.Tx, env Env, before *model.Host, host string) (changed int, more bool) {
+	r.placeRouters(tx, env, before, host)
 	h := tx.Host(host)
 	if h == nil {
 		return 0, false // deleted between two transactions
@@ -107,7 +109,8 @@ func checkBinding(s *PortSpec) error {
 	return nil
 }
 
-// maxProfile is the longest binding profile that is stored, in bytes (Neutron's column).
+// maxProfile is the longest binding profile that is stored, in bytes (Neutron's column), what it says of the
+// instance apart: that has limits of its own (model.Instance).
 const maxProfile = 4095
 
 // profile returns a binding profile as it is stored: compact, nothing when it is empty.
@@ -120,7 +123,11 @@ func profile(given Opt[json.RawMessage]) (json.RawMessage, error) {
 	if err := json.Compact(&buf, raw); err != nil || buf.Len() == 0 || buf.Bytes()[0] != '{' {
 		return nil, badAttr("binding:profile", "'%s' is not a dictionary.", raw)
 	}
-	if buf.Len() > maxProfile {
+	_, rest, err := model.ProfileInstance(buf.Bytes())
+	if err != nil {
+		return nil, badAttr("binding:profile", "%s.", err)
+	}
+	if len(rest) > maxProfile {
 		return nil, badInput("binding:profile value too large")
 	}
 	if buf.String() == "{}" {

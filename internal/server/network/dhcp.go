@@ -1,9 +1,13 @@
 package network
 
 import (
+	"iter"
 	"slices"
 
+	"weft/internal/fault"
 	"weft/internal/model"
+	"weft/internal/server/authn"
+	"weft/internal/server/policy"
 	"weft/internal/server/store"
 )
 
@@ -32,19 +36,9 @@ func (r *Rules) syncDHCP(tx *store.Tx, env Env, n *model.Network) error {
 	if old != nil {
 		p = old.Clone()
 	} else {
-		mac, err := r.newMAC(tx, env, n.ID)
-		if err != nil {
+		var err error
+		if p, err = r.servicePort(tx, env, n, n.ProjectID, model.OwnerDHCP, model.DHCPDeviceID(n.ID)); err != nil {
 			return err
-		}
-		p = &model.Port{
-			Meta:         env.meta(n.ProjectID, Opt[string]{}, Opt[string]{}, 1),
-			ID:           model.PortID{UUID: env.uuid()},
-			NetworkID:    n.ID,
-			MAC:          mac,
-			AdminStateUp: true,
-			DeviceID:     model.DHCPDeviceID(n.ID),
-			DeviceOwner:  model.OwnerDHCP,
-			Binding:      model.Binding{VIFType: model.VIFUnbound},
 		}
 	}
 	a := &addressing{tx: tx, env: env, port: p}
@@ -81,4 +75,49 @@ func dhcpPort(tx *store.Tx, n model.NetworkID) *model.Port {
 		}
 	}
 	return nil
+}
+
+// dhcpView is what AnswersDHCP looks at beside the host and the network.
+type dhcpView interface {
+	SubnetsByNetwork(model.NetworkID) iter.Seq[*model.Subnet]
+}
+
+// AnswersDHCP reports whether the guests of a network would have their DHCP from a host, were they there.
+func AnswersDHCP(rd dhcpView, h *model.Host, n *model.Network) bool {
+	if !slices.ContainsFunc(n.Segments, func(s model.Segment) bool { return reaches(h, s) }) {
+		return false
+	}
+	for s := range rd.SubnetsByNetwork(n.ID) {
+		if s.EnableDHCP {
+			return true
+		}
+	}
+	return false
+}
+
+// ChangeDHCPAgent answers who wants to give a network to a host's DHCP, or take it away: every host answers
+// that reaches the network, so that there is nothing to change.
+func (r *Rules) ChangeDHCPAgent(tx *store.Tx, who authn.Principal, agent model.AgentID, id model.NetworkID, add bool) error {
+	action := "delete_dhcp-network"
+	if add {
+		action = "create_dhcp-network"
+	}
+	if err := ask(who, action, policy.Target{}).err(); err != nil {
+		return err
+	}
+	h := tx.HostByAgent(agent)
+	if h == nil {
+		return agentNotFound(agent)
+	}
+	n, err := r.Network(tx, who, id)
+	if err != nil {
+		return err
+	}
+	switch answers := AnswersDHCP(tx, h, n); {
+	case add && answers:
+		return fault.New(fault.Conflict, "NetworkHostedByDHCPAgent", "The network %s has been already hosted by the DHCP Agent %s.", id, agent)
+	case !add && !answers:
+		return fault.New(fault.Conflict, "NetworkNotHostedByDhcpAgent", "The network %s is not hosted by the DHCP Agent %s.", id, agent)
+	}
+	return fault.New(fault.Conflict, "Conflict", "Every host that reaches network %s answers its DHCP, and no other: agent %s cannot be an exception.", id, agent)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"weft/internal/fault"
@@ -102,6 +103,10 @@ func TestPortRefused(t *testing.T) {
 		{"eleven pairs", pairs(eleven...), fault.Invalid, "AllowedAddressPairExhausted", "The number of allowed address pair exceeds the maximum 10."},
 		{"VNIC of no kind", func(s *PortSpec) { s.VNICType = Some("bogus") }, fault.Invalid, "HTTPBadRequest", "Invalid input for binding:vnic_type. Reason: bogus is not in valid_values."},
 		{"profile is a list", func(s *PortSpec) { s.Profile = Some(json.RawMessage("[1]")) }, fault.Invalid, "HTTPBadRequest", ""},
+		{"profile with an instance that cannot be", func(s *PortSpec) { s.Profile = Some(json.RawMessage(`{"weft":{"hostname":"a_b"}}`)) }, fault.Invalid, "HTTPBadRequest", ""},
+		{"profile too long, the instance apart", func(s *PortSpec) {
+			s.Profile = Some(json.RawMessage(`{"x":"` + strings.Repeat("x", 4096) + `","weft":{}}`))
+		}, fault.Invalid, "InvalidInput", ""},
 		{"DHCP option without name", func(s *PortSpec) { s.DHCPOptions = Some([]DHCPOptionSpec{{Value: Some("x")}}) }, fault.Invalid, "HTTPBadRequest", ""},
 		{"the DHCP port's device", func(s *PortSpec) {
 			s.DeviceOwner = Some(model.OwnerDHCP)
@@ -112,7 +117,7 @@ func TestPortRefused(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			// The network's owner, who is a plain member, or an admin where only that may ask.
 			who := demo
-			if c.name == "the DHCP port's device" || c.name == "profile is a list" {
+			if c.name == "the DHCP port's device" || strings.HasPrefix(c.name, "profile") {
 				who = admin
 			}
 			before := w.store.Snapshot().Revision()
@@ -262,7 +267,7 @@ func TestRebinding(t *testing.T) {
 	p := w.port(admin, n, func(s *PortSpec) { s.HostID = Some("compute1") })
 	w.host("compute1")
 	if err := w.do(func(tx *store.Tx) error {
-		if got, more := w.rules.RebindHost(tx, w.env, "compute1"); got != 1 || more {
+		if got, more := w.rules.RebindHost(tx, w.env, nil, "compute1"); got != 1 || more {
 			t.Errorf("%d ports bound, more: %v; want 1 and no more", got, more)
 		}
 		return nil
@@ -305,7 +310,7 @@ func TestRebindingAFullHost(t *testing.T) {
 	done := 0
 	for more := true; more; {
 		if err := w.do(func(tx *store.Tx) error {
-			n, again := w.rules.RebindHost(tx, w.env, "compute1")
+			n, again := w.rules.RebindHost(tx, w.env, tx.Host("compute1"), "compute1")
 			done, more = done+n, again
 			return nil
 		}); err != nil {
@@ -323,22 +328,12 @@ func TestRebindingAFullHost(t *testing.T) {
 	// A host that is gone between two transactions binds nothing, and ends it.
 	if err := w.do(func(tx *store.Tx) error {
 		tx.DeleteHost("compute1")
-		if got, more := w.rules.RebindHost(tx, w.env, "compute1"); got != 0 || more {
+		if got, more := w.rules.RebindHost(tx, w.env, tx.Host("compute1"), "compute1"); got != 0 || more {
 			t.Errorf("%d ports bound to a host that is gone, more: %v", got, more)
 		}
 		return nil
 	}); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestRouterPortsAreNotDeletedDirectly(t *testing.T) {
-	w := newWorld(t)
-	n := w.network(demo, NetworkSpec{})
-	for _, owner := range []string{"network:router_interface", "network:router_gateway", "network:floatingip"} {
-		p := w.port(admin, n, func(s *PortSpec) { s.DeviceOwner = Some(owner) })
-		err := w.do(func(tx *store.Tx) error { return w.rules.DeletePort(tx, w.env, admin, p.ID, nil) })
-		wantFault(t, err, fault.Conflict, "ServicePortInUse", "Port "+p.ID.String()+" cannot be deleted directly via the port API: has device owner "+owner+".")
 	}
 }
 

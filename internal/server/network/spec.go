@@ -162,6 +162,65 @@ type SecurityGroupRuleSpec struct {
 	RemoteAddressGroup Opt[model.AddressGroupID]
 }
 
+// RouterSpec is what a request says of a router.
+type RouterSpec struct {
+	ProjectID    Opt[string]
+	Name         Opt[string]
+	Description  Opt[string]
+	AdminStateUp Opt[bool]
+	Distributed  Opt[bool]
+	HA           Opt[bool]
+	External     Opt[GatewaySpec] // external_gateway_info; null: no gateway
+	Routes       Opt[[]model.Route]
+	ZoneHints    Opt[[]string] // availability_zone_hints
+}
+
+// GatewaySpec is what a request says of a router's external gateway.
+type GatewaySpec struct {
+	NetworkID  Opt[model.NetworkID]
+	EnableSNAT Opt[bool]
+	FixedIPs   Opt[[]FixedIPSpec] // external_fixed_ips
+}
+
+// LegSpec names a leg of a router: by a port, by a subnet, or, to remove one, by both.
+type LegSpec struct {
+	PortID   Opt[model.PortID]
+	SubnetID Opt[model.SubnetID]
+}
+
+// Leg is a leg of a router that was added or removed, and the subnets that this is about.
+type Leg struct {
+	Port    *model.Port
+	Subnets []model.SubnetID
+}
+
+// FloatingIPSpec is what a request says of a floating IP.
+type FloatingIPSpec struct {
+	ProjectID   Opt[string]
+	Description Opt[string]
+	NetworkID   Opt[model.NetworkID] // floating_network_id, create only
+	SubnetID    Opt[model.SubnetID]  // of the floating address, create only
+	Addr        Opt[netip.Addr]      // floating_ip_address, create only
+	PortID      Opt[model.PortID]    // null: not associated
+	FixedAddr   Opt[netip.Addr]      // fixed_ip_address
+	DNSName     Opt[string]          // create only
+	DNSDomain   Opt[string]          // create only
+	QoSPolicyID Opt[string]
+}
+
+// PortForwardingSpec is what a request says of a port forwarding.
+type PortForwardingSpec struct {
+	FloatingIPID  model.FloatingIPID // from the path, create only
+	Description   Opt[string]
+	PortID        Opt[model.PortID] // internal_port_id
+	InternalAddr  Opt[netip.Addr]   // internal_ip_address
+	Protocol      Opt[string]
+	ExternalPort  Opt[int]
+	InternalPort  Opt[int]
+	ExternalRange Opt[string] // external_port_range, FIRST:LAST
+	InternalRange Opt[string]
+}
+
 // QuotaSpec is what a request says of a project's limits.
 type QuotaSpec struct {
 	Limits     map[string]int64 // by resource, "port"; -1 is unlimited
@@ -185,4 +244,6 @@ const (
 	TagPorts              TagKind = "ports"
 	TagSecurityGroups     TagKind = "security-groups"
 	TagSecurityGroupRules TagKind = "security-group-rules"
+	TagRouters            TagKind = "routers"
+	TagFloatingIPs        TagKind = "floatingips"
 )

@@ -15,6 +15,8 @@ type tagView interface {
 	subnetReader
 	portReader
 	ruleReader
+	routerReader
+	floatingReader
 }
 
 // tagged is an object as far as tags go.
@@ -67,6 +69,22 @@ func findTagged(rd tagView, who authn.Principal, kind TagKind, id model.UUID) (*
 				c := r.Clone()
 				change(&c.Meta)
 				tx.PutSecurityGroupRule(c)
+			}}
+		}
+	case TagRouters:
+		if rt := rd.Router(model.RouterID{UUID: id}); rt != nil {
+			t = &tagged{&rt.Meta, policy.RouterTarget(rt), func(tx *store.Tx, change func(*model.Meta)) {
+				c := rt.Clone()
+				change(&c.Meta)
+				tx.PutRouter(c)
+			}}
+		}
+	case TagFloatingIPs:
+		if f := rd.FloatingIP(model.FloatingIPID{UUID: id}); f != nil {
+			t = &tagged{&f.Meta, policy.FloatingIPTarget(f), func(tx *store.Tx, change func(*model.Meta)) {
+				c := f.Clone()
+				change(&c.Meta)
+				tx.PutFloatingIP(c)
 			}}
 		}
 	}

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"weft/internal/fault"
 	"weft/internal/model"
 	"weft/internal/server/authn"
 	"weft/internal/server/policy"
@@ -25,6 +26,12 @@ type (
 	ruleReader interface {
 		groupReader
 		SecurityGroupRule(model.SecurityGroupRuleID) *model.SecurityGroupRule
+	}
+	routerReader interface {
+		Router(model.RouterID) *model.Router
+	}
+	floatingReader interface {
+		FloatingIP(model.FloatingIPID) *model.FloatingIP
 	}
 	agentReader interface {
 		HostByAgent(model.AgentID) *model.Host
@@ -78,6 +85,24 @@ func (r *Rules) SecurityGroupRule(rd ruleReader, who authn.Principal, id model.S
 		return nil, ruleNotFound(id)
 	}
 	return rule, nil
+}
+
+// Router returns a router that the principal may see, else RouterNotFound.
+func (r *Rules) Router(rd routerReader, who authn.Principal, id model.RouterID) (*model.Router, error) {
+	rt := rd.Router(id)
+	if rt == nil || !policy.Allowed(who, "get_router", policy.RouterTarget(rt)) {
+		return nil, routerNotFound(id)
+	}
+	return rt, nil
+}
+
+// FloatingIP returns a floating IP that the principal may see, else FloatingIPNotFound.
+func (r *Rules) FloatingIP(rd floatingReader, who authn.Principal, id model.FloatingIPID) (*model.FloatingIP, error) {
+	f := rd.FloatingIP(id)
+	if f == nil || !policy.Allowed(who, "get_floatingip", policy.FloatingIPTarget(f)) {
+		return nil, fault.New(fault.NotFound, "FloatingIPNotFound", "Floating IP %s could not be found", id)
+	}
+	return f, nil
 }
 
 // Agent returns the host of an agent that the principal may see, else

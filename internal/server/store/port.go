@@ -19,6 +19,7 @@ type portTable struct {
 	byMAC      index[macKey, model.Port]
 	bySubnet   index[addrKey, model.Port]
 	byAddr     index[netip.Addr, model.Port]
+	byLeg      index[model.NetworkID, model.Port] // of routers' ports only
 	perProject counter[string, model.Port]
 	perNetwork counter[model.NetworkID, model.Port]
 	perSubnet  counter[model.SubnetID, model.Port]
@@ -65,6 +66,12 @@ func newPortTable() portTable {
 			}
 			return to
 		}),
+		byLeg: newIndex(byUUID[model.NetworkID], func(p *model.Port, to []model.NetworkID) []model.NetworkID {
+			if p.IsRouterPort() {
+				to = append(to, p.NetworkID)
+			}
+			return to
+		}),
 		perProject: newCounter(byText, projectOf(meta)),
 		perNetwork: newCounter(byUUID[model.NetworkID], network),
 		perSubnet: newCounter(byUUID[model.SubnetID], func(p *model.Port, to []model.SubnetID) []model.SubnetID {
@@ -78,7 +85,7 @@ func newPortTable() portTable {
 
 func (t *portTable) indexes() []indexer[model.Port] {
 	return []indexer[model.Port]{
-		&t.rows, &t.byProject, &t.byName, &t.byNetwork, &t.byHost, &t.byDevice, &t.byGroup, &t.byMAC, &t.bySubnet, &t.byAddr,
+		&t.rows, &t.byProject, &t.byName, &t.byNetwork, &t.byHost, &t.byDevice, &t.byGroup, &t.byMAC, &t.bySubnet, &t.byAddr, &t.byLeg,
 		&t.perProject, &t.perNetwork, &t.perSubnet,
 	}
 }
@@ -113,6 +120,11 @@ func (r Reader) PortsByNetwork(id model.NetworkID) iter.Seq[*model.Port] {
 // PortRowsByNetwork yields the rows of the ports on a network.
 func (r Reader) PortRowsByNetwork(id model.NetworkID) iter.Seq[*Row[model.Port]] {
 	return r.t.ports.byNetwork.all(id)
+}
+
+// RouterPortsByNetwork yields the ports that routers have on a network.
+func (r Reader) RouterPortsByNetwork(id model.NetworkID) iter.Seq[*model.Port] {
+	return objects(r.t.ports.byLeg.all(id))
 }
 
 // PortsByHost yields the ports that are bound to a host; the empty name gives

@@ -14,6 +14,7 @@ type routerTable struct {
 	byHost     index[string, model.Router]
 	perProject counter[string, model.Router]
 	perHost    counter[string, model.Router]
+	perFirst   counter[string, model.Router]
 }
 
 func newRouterTable() routerTable {
@@ -26,11 +27,14 @@ func newRouterTable() routerTable {
 		byHost:     newIndex(byText, hosts),
 		perProject: newCounter(byText, projectOf(meta)),
 		perHost:    newCounter(byText, hosts),
+		perFirst: newCounter(byText, func(r *model.Router, to []string) []string {
+			return append(to, r.Hosts[:min(len(r.Hosts), 1)]...)
+		}),
 	}
 }
 
 func (t *routerTable) indexes() []indexer[model.Router] {
-	return []indexer[model.Router]{&t.rows, &t.byProject, &t.byName, &t.byHost, &t.perProject, &t.perHost}
+	return []indexer[model.Router]{&t.rows, &t.byProject, &t.byName, &t.byHost, &t.perProject, &t.perHost, &t.perFirst}
 }
 
 // Router returns a router, nil when there is none of that id.
@@ -60,6 +64,14 @@ func (r Reader) RouterCount(project string) int { return r.t.routers.perProject.
 
 // RouterCountByHost tells how many routers a gateway host serves.
 func (r Reader) RouterCountByHost(host string) int { return r.t.routers.perHost.of(host) }
+
+// RouterCountByPreferredHost tells for how many routers a gateway host is the preferred one.
+func (r Reader) RouterCountByPreferredHost(host string) int { return r.t.routers.perFirst.of(host) }
+
+// RoutersByName yields the routers of a name, of any project.
+func (r Reader) RoutersByName(name string) iter.Seq[*model.Router] {
+	return objects(r.t.routers.byName.all(name))
+}
 
 // PutRouter inserts a router, or replaces the one of the same id. The transaction owns it from
 // now on.
