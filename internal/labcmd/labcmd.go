@@ -42,6 +42,7 @@ type PortSpec struct {
 	Device              model.UUID
 	FixedIPs            []string
 	SecurityGroups      []string // none: the project's default group
+	Instance            model.Instance
 }
 
 // Cloud is what the lab's commands need of the API.

@@ -104,14 +104,16 @@ func (n *announced) routers() []netip.Addr {
 func (a *adverts) tell(j *hoststate.Joined, wired []model.PortID, now time.Time) {
 	ports := map[model.NetworkID][]uint32{}
 	for _, id := range wired {
-		ports[j.Pipeline.Ports[id].NetworkID] = append(ports[j.Pipeline.Ports[id].NetworkID], j.Pipeline.Local.Ports[id])
+		if p := j.Pipeline.Ports[id]; !p.IsRouterPort() {
+			ports[p.NetworkID] = append(ports[p.NetworkID], j.Pipeline.Local.Ports[id])
+		}
 	}
 	for id, n := range a.networks {
 		slices.Sort(ports[id])
 		fresh := slices.DeleteFunc(slices.Clone(ports[id]), func(p uint32) bool { return slices.Contains(n.ports, p) })
 		n.ports = ports[id]
-		if len(fresh) > 0 && now.Before(n.due) {
-			a.send(fresh, n.frames)
+		if len(fresh) > 0 && now.Before(n.due) && !a.send(fresh, n.frames) {
+			n.due = now.Add(advertAgain)
 		}
 	}
 	a.sendDue(now)
@@ -125,11 +127,13 @@ func (a *adverts) sendDue(now time.Time) (ended bool) {
 			continue
 		}
 		if !now.Before(n.due) {
+			var frames [][]byte
 			for i := range n.former {
-				a.send(n.ports, [][]byte{n.former[i].Frame()})
+				frames = append(frames, n.former[i].Frame())
 			}
-			a.send(n.ports, n.frames)
-			n.left = max(0, n.left-1)
+			if a.send(n.ports, append(frames, n.frames...)) {
+				n.left = max(0, n.left-1)
+			}
 			n.due = now.Add(advertAgain)
 			if n.left == 0 {
 				ended = ended || len(n.former) > 0
@@ -145,10 +149,10 @@ func (a *adverts) sendDue(now time.Time) (ended bool) {
 	return ended
 }
 
-// send sends frames to ports. One that cannot be sent is repeated when it is due again, or asked for.
-func (a *adverts) send(ports []uint32, frames [][]byte) {
+// send sends frames to ports, and reports whether all could be sent.
+func (a *adverts) send(ports []uint32, frames [][]byte) (sent bool) {
 	if len(ports) == 0 {
-		return
+		return true
 	}
 	var actions []flow.Action
 	for _, p := range ports {
@@ -157,12 +161,15 @@ func (a *adverts) send(ports []uint32, frames [][]byte) {
 	for _, f := range frames {
 		if err := a.out.PacketOut(flow.PortController, actions, f); err != nil {
 			a.log.Debug("router advertisement not sent", "err", err)
+			return false
 		}
 	}
+	return true
 }
 
 // tellGuests tells the responder about the ports that are here, and the ports about their routers.
 func (a *Agent) tellGuests(j *hoststate.Joined, wired *pipeline.Output, r *results) {
+	a.guests.setDomain(a.settings.GetDnsDomain())
 	here := map[model.PortID]bool{}
 	for i := range j.Ports {
 		st := &j.Ports[i]

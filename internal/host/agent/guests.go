@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,12 +22,27 @@ const (
 	askQueue     = 4096
 )
 
+// portMeter is the meter of the port with an OpenFlow number: the switch drops what the agent would drop.
+func portMeter(ofport uint32) openflow.Meter {
+	return openflow.Meter{ID: ofport, Packets: true, Rate: askPerSecond, Burst: askBurst}
+}
+
+func portMeters(ofports []uint32) []openflow.Meter {
+	out := make([]openflow.Meter, len(ofports))
+	for i, p := range ofports {
+		out[i] = portMeter(p)
+	}
+	return out
+}
+
 // guestServer answers the packets of guests that the switch hands up.
 type guestServer struct {
 	answers *responder.Guests
 	log     *slog.Logger
 	metrics *metrics
 	queue   chan question
+
+	domain string // told to guests; owned by the loop
 
 	mu    sync.Mutex
 	ports map[model.PortID]*askingPort
@@ -69,6 +85,20 @@ func (s *guestServer) packet(p openflow.PacketIn) {
 	case s.queue <- q:
 	default:
 		s.metrics.dhcpDropped.Inc()
+	}
+}
+
+// setDomain has all ports be told another domain of names.
+func (s *guestServer) setDomain(domain string) {
+	if domain == "" || s.domain == domain {
+		return
+	}
+	s.domain = domain
+	s.answers.SetDomain(strings.TrimSuffix(domain, "."))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.ports {
+		p.view = nil // set anew
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"weft/internal/host/ovs/openflow"
 	"weft/internal/host/ovs/vsw"
 	"weft/internal/host/pipeline"
+	"weft/internal/host/standin"
 	"weft/internal/model"
 )
 
@@ -138,6 +139,7 @@ func (a *Agent) take(e event) (look bool) {
 		}
 		if e.resumed {
 			a.complete = true
+			a.metrics.resumes.Inc()
 			a.log.Info("session resumed", "revision", a.view.Revision, "changed", e.delta.Len())
 		}
 		a.unsaved = true
@@ -183,6 +185,12 @@ func (a *Agent) pass(ctx context.Context) error {
 
 	a.follow(a.host.Reach.Update(state, began))
 	joined := hoststate.Join(a.host, a.settings.GetL2Population(), a.view, state, a.vlans)
+	for _, b := range a.bridges {
+		if err := b.greet(ctx); err != nil {
+			return err
+		}
+	}
+	joined.Pipeline.Local.MeterLimit = a.bridges[hoststate.BrInt].limit
 	a.adverts.plan(joined, began)
 	r := newResults(joined.Ports)
 	fwErr := errors.Join(a.applyFirewall(ctx, joined, r), a.applyRouters(ctx, joined, r))
@@ -329,7 +337,7 @@ func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.
 	leg := map[string]bool{}
 	for _, p := range j.Desired.Ports {
 		leg[p.Name] = hoststate.IsLeg(p.Name)
-		if p.Type != "" {
+		if p.Type != "" || p.Name == standin.Device {
 			ours[p.Name] = true
 		}
 	}
@@ -355,6 +363,9 @@ func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.
 // applyFlows brings the flows of all bridges in force.
 func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results) error {
 	out := a.compute(j.Pipeline)
+	if a.services != nil {
+		a.services.take(a.flowsFor, out, a.settings.GetDnsDomain())
+	}
 	for _, p := range out.Problems {
 		if id := (model.PortID{UUID: p.Object.ID}); p.Object.Kind == model.KindPort {
 			if p.Waiting {
@@ -371,7 +382,11 @@ func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results)
 		b := a.bridges[name]
 		before, repairs := b.written, b.repairs
 		want := wanted(name, out)
-		err := b.sync(ctx, want, a.complete)
+		var meters []openflow.Meter
+		if name == hoststate.BrInt {
+			meters = portMeters(out.Meters)
+		}
+		err := b.sync(ctx, want, meters, a.complete)
 		a.metrics.flows.WithLabelValues(name).Set(float64(len(want)))
 		a.metrics.flowMods.WithLabelValues(name).Add(float64(b.written - before))
 		a.metrics.repairs.WithLabelValues("flows").Add(float64(b.repairs - repairs))
@@ -406,7 +421,7 @@ func (a *Agent) compute(in pipeline.Input) *pipeline.Output {
 func sameInput(a, b pipeline.Input) bool {
 	return a.L2Population == b.L2Population && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Peers, b.Peers) &&
 		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) &&
-		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt &&
+		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt && a.Local.Services == b.Local.Services && a.Local.MeterLimit == b.Local.MeterLimit &&
 		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical) &&
 		maps.Equal(a.Local.Watched, b.Local.Watched)
 }
@@ -433,6 +448,9 @@ func (a *Agent) verify(ctx context.Context) {
 	before := a.fw.Stats().Repairs
 	ctx, cancel := context.WithTimeout(ctx, applyLimit)
 	defer cancel()
+	if a.services != nil {
+		a.services.ensure(ctx)
+	}
 	if _, err := a.fw.Verify(ctx); err != nil {
 		a.log.Warn("filters not verified", "err", err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"weft/internal/host/ovs/vsw"
 	"weft/internal/host/pipeline"
+	"weft/internal/host/standin"
 	"weft/internal/model"
 )
 
@@ -32,6 +33,7 @@ type Config struct {
 	TunnelAddr netip.Addr
 	Datapath   string            // "system" or "netdev"
 	Mappings   map[string]string // physical network -> bridge, which must exist
+	Services   bool              // guests are answered by the host's services
 	Reach      Reach             // what the host sees of others
 }
 
@@ -154,6 +156,10 @@ func (j *Joined) bridges(cfg Config, s *vsw.State) {
 		d.Ports = append(d.Ports, vsw.DesiredPort{Bridge: on, Name: name, Type: "patch", Options: map[string]string{"peer": peer}})
 	}
 	bridge(BrInt)
+	if cfg.Services {
+		d.Ports = append(d.Ports, vsw.DesiredPort{Bridge: BrInt, Name: standin.Device})
+		j.Pipeline.Local.Services = ofport(s, standin.Device)
+	}
 	if cfg.TunnelAddr.IsValid() {
 		bridge(BrTun)
 		patch(BrInt, PatchTun, PatchInt)

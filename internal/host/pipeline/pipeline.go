@@ -47,10 +47,13 @@ type Local struct {
 
 	PatchTun uint32                  // on br-int, to br-tun
 	PatchInt uint32                  // on br-tun, to br-int
+	Services uint32                  // on br-int, to the host's services; 0: it has none
 	Ports    map[model.PortID]uint32 // on br-int: qvo… of hybrid ports, tap… of others
 	Tunnels  map[Tunnel]uint32       // on br-tun
 	Physical map[string]Physical     // by the name of the physical network
 	Watched  map[Tunnel]bool         // of which the switch knows whether they are alive
+	// MeterLimit is the highest id of a meter on br-int, 0 if the switch has none.
+	MeterLimit uint32
 }
 
 // Tunnel names the way to another host.
@@ -73,6 +76,8 @@ type Output struct {
 	BrTun    []flow.Flow
 	Physical map[string][]flow.Flow // by bridge
 
+	// Meters of br-int shall exist before its flows do: one for each port that asks the agent, with its OpenFlow number.
+	Meters []uint32
 	// Tunnels shall exist: one for each type and host that shares a network.
 	Tunnels []Tunnel
 	// Wired are the ports whose flows are all in BrInt, in order of their ids.
@@ -187,6 +192,8 @@ func (b *builder) output() Output {
 	for _, flows := range b.out.Physical {
 		sortFlows(flows)
 	}
+	slices.Sort(b.out.Meters)
+	b.out.Meters = slices.Compact(b.out.Meters)
 	slices.SortFunc(b.out.Wired, func(x, y model.PortID) int { return x.Compare(y.UUID) })
 	slices.SortStableFunc(b.out.Problems, func(x, y Problem) int {
 		return cmp.Or(cmp.Compare(x.Object.Kind, y.Object.Kind), x.Object.ID.Compare(y.Object.ID))

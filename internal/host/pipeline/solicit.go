@@ -39,9 +39,15 @@ func checkIPv6(n *network) {
 	}
 }
 
-// toAgent sends a port's packet to the agent and nowhere else.
-func (p port) toAgent() []flow.Action {
-	return []flow.Action{flow.Controller{Userdata: slices.Clone(p.view.ID.UUID[:])}}
+// toAgent sends a port's packet to the agent and nowhere else, by the port's meter if there can be one: what a guest sends
+// beyond its rate costs the agent nothing.
+func (b *builder) toAgent(p port) []flow.Action {
+	up := flow.Controller{Userdata: slices.Clone(p.view.ID.UUID[:])}
+	if p.ofport > b.in.Local.MeterLimit {
+		return []flow.Action{up}
+	}
+	b.out.Meters = append(b.out.Meters, p.ofport)
+	return []flow.Action{flow.Meter{ID: p.ofport}, up}
 }
 
 // portIPv6 takes to the agent what a port asks its network over IPv6: DHCPv6, who the routers are, and where the DHCP port
@@ -50,13 +56,26 @@ func (b *builder) portIPv6(n *network, p port, cookie uint64) {
 	own := func(m flow.Match) flow.Match { return m.InPort(p.ofport).EthSrc(hw(p.view.MAC)) }
 	if n.answers6 {
 		request := own(udp(flow.EtherTypeIPv6, dhcpv6ClientPort, dhcpv6ServerPort)).Addr(flow.IPv6Dst, dhcpv6Servers)
-		b.brInt(cookie, IntClassify, prioDHCP, request, p.toAgent()...)
+		b.brInt(cookie, IntClassify, prioDHCP, request, b.toAgent(p)...)
 	}
 	if n.advertised {
-		b.brInt(cookie, IntClassify, prioDHCP, own(icmpv6(routerSolicit)), p.toAgent()...)
+		b.brInt(cookie, IntClassify, prioDHCP, own(icmpv6(routerSolicit)), b.toAgent(p)...)
 	}
 	for _, addr := range n.dhcp6 {
 		// Behind the tables that look whether the sender is who it says.
-		b.brInt(cookie, IntLocalEgress, prioAnswer, n.on(icmpv6(neighborSolicit)).InPort(p.ofport).Addr(flow.NDTarget, addr), p.toAgent()...)
+		b.brInt(cookie, IntLocalEgress, prioAnswer, n.on(icmpv6(neighborSolicit)).InPort(p.ofport).Addr(flow.NDTarget, addr), b.toAgent(p)...)
+	}
+}
+
+// answerPing6 turns an echo request into its reply and sends it back (RFC 4443, 4.2).
+func answerPing6(mac model.MAC, addr netip.Addr) []flow.Action {
+	return []flow.Action{
+		flow.Move{Src: flow.Whole(flow.EthSrc), Dst: flow.Whole(flow.EthDst)},
+		flow.SetMAC(flow.EthSrc, hw(mac)),
+		flow.Move{Src: flow.Whole(flow.IPv6Src), Dst: flow.Whole(flow.IPv6Dst)},
+		flow.SetAddr(flow.IPv6Src, addr),
+		flow.Set(flow.NWTTL, 64),
+		flow.Set(flow.ICMPv6Type, echoReply6),
+		flow.Output{Port: flow.PortInPort},
 	}
 }

@@ -11,12 +11,18 @@ import (
 // Lifetimes of what an advertisement says, in seconds. A guest keeps its default route while the agent is away for
 // as long as RFC 4861, 6.2.1, lets it; addresses live as radvd has it, which is Neutron's.
 const (
-	routerLifetime    = 9000
-	prefixValid       = 86400
-	prefixPreferred   = 14400
-	prefixWithdrawn   = 7200 // RFC 4862, 5.5.3: a guest takes no lower one
-	leastIPv6MTU      = 1280
-	optionPrefixUnits = 4 // of 8 bytes
+	routerLifetime  = 9000
+	prefixValid     = 86400
+	prefixPreferred = 14400
+	prefixWithdrawn = 7200 // RFC 4862, 5.5.3: a guest takes no lower one
+)
+
+// Sizes of an advertisement, which every link must carry.
+const (
+	leastIPv6MTU = 1280
+	mostPrefixes = 32
+	mostDNS      = 8 // guests keep three (RFC 8106, 5.3.1)
+	prefixUnits  = 4 // length of the option, of 8 bytes
 )
 
 // Flags of an advertisement and of its prefixes.
@@ -54,7 +60,7 @@ type AdvertPrefix struct {
 func Adverts(n *model.NetworkView, legs []*model.LegView) []Advert {
 	var adverts []Advert
 	say := func(source netip.Addr, mac model.MAC, lifetime uint16, s *model.SubnetView) {
-		i := slices.IndexFunc(adverts, func(a Advert) bool { return a.Source == source })
+		i := slices.IndexFunc(adverts, func(a Advert) bool { return a.Source == source && len(a.Prefixes) < mostPrefixes })
 		if i < 0 {
 			i = len(adverts)
 			adverts = append(adverts, Advert{Source: source, MAC: mac, Lifetime: lifetime, MTU: n.MTU})
@@ -77,7 +83,7 @@ func Adverts(n *model.NetworkView, legs []*model.LegView) []Advert {
 			say(linkLocal(n.DHCPMAC), n.DHCPMAC, 0, s)
 		}
 	}
-	slices.SortFunc(adverts, func(a, b Advert) int { return a.Source.Compare(b.Source) })
+	slices.SortStableFunc(adverts, func(a, b Advert) int { return a.Source.Compare(b.Source) })
 	return adverts
 }
 
@@ -112,7 +118,7 @@ func (a *Advert) add(s *model.SubnetView) {
 	case model.IPv6SLAAC:
 		p.Autonomous = true
 		for _, d := range s.DNS {
-			if d.Is6() && !d.Is4In6() && !slices.Contains(a.DNS, d) {
+			if d.Is6() && !d.Is4In6() && !slices.Contains(a.DNS, d) && len(a.DNS) < mostDNS {
 				a.DNS = append(a.DNS, d)
 			}
 		}
@@ -169,7 +175,7 @@ func (a *Advert) Frame() []byte {
 		if p.Autonomous {
 			flags |= piAutonomous
 		}
-		frame = append(frame, ndPrefix, optionPrefixUnits, byte(p.Bits()), flags)
+		frame = append(frame, ndPrefix, prefixUnits, byte(p.Bits()), flags)
 		frame = binary.BigEndian.AppendUint32(frame, p.Valid)
 		frame = binary.BigEndian.AppendUint32(frame, p.Preferred)
 		frame = append(frame, 0, 0, 0, 0)

@@ -25,7 +25,6 @@ const preferenceMost = 255
 
 // binding6 is what a port's guest is told by DHCPv6. It never changes.
 type binding6 struct {
-	guest    endpoint // the port's MAC and the link-local address that goes with it
 	server   endpoint // of the network's DHCP port
 	duid     []byte   // of the server: the same on every host
 	addrs    []netip.Addr
@@ -38,11 +37,24 @@ type binding6 struct {
 // errNoDHCPv6 is why a port has no binding6: not an error of the port.
 var errNoDHCPv6 = errors.New("the port has no address on a subnet with DHCPv6")
 
+// ownDNS6 is the DHCP port's IPv6 address on a subnet of the port, nil if it has none.
+func ownDNS6(p *model.PortView, n *model.NetworkView) []byte {
+	for _, f := range p.FixedIPs {
+		s := subnet6Of(f, n)
+		for _, a := range n.DHCPAddrs {
+			if s != nil && s.CIDR.Contains(a) {
+				return a.AsSlice()
+			}
+		}
+	}
+	return nil
+}
+
 // bind6 works out what a port's guest is told by DHCPv6. A binding comes with an error if some of the port's extra
 // options are not valid: those are left out.
 func bind6(p *model.PortView, n *model.NetworkView, set Settings) (*binding6, error) {
 	b := &binding6{
-		guest: endpoint{p.MAC, linkLocal(p.MAC)}, server: endpoint{n.DHCPMAC, linkLocal(n.DHCPMAC)},
+		server:   endpoint{n.DHCPMAC, linkLocal(n.DHCPMAC)},
 		duid:     append([]byte{0, 3, 0, hwEthernet}, n.DHCPMAC[:]...), // DUID-LL (RFC 8415, 11.4)
 		lifetime: set.seconds(),
 	}
@@ -69,6 +81,9 @@ func bind6(p *model.PortView, n *model.NetworkView, set Settings) (*binding6, er
 	}
 	if !served || n.DHCPMAC.IsZero() {
 		return nil, errNoDHCPv6
+	}
+	if dns == nil {
+		dns = ownDNS6(p, n) // the host's own, see package dns
 	}
 	search, err := encodeNames([]string{set.Domain})
 	if err != nil {
@@ -140,7 +155,7 @@ func stateful(s *model.SubnetView) bool {
 
 // answer follows RFC 8415, 18.3. Leases are not kept: an address is the port's as long as the port has it, so that releasing
 // or declining one changes nothing.
-func (b *binding6) answer(m *message6) []byte {
+func (b *binding6) answer(m *message6, to endpoint) []byte {
 	if m.serverID != nil && string(m.serverID) != string(b.duid) {
 		return nil // chose another server
 	}
@@ -173,7 +188,7 @@ func (b *binding6) answer(m *message6) []byte {
 	if m.typ != release6 && m.typ != decline6 && m.typ != confirm6 {
 		b.tell(&w, m)
 	}
-	return sealFrame6(w.frame, b.server, b.guest, protoUDP)
+	return sealFrame6(w.frame, b.server, to, protoUDP)
 }
 
 // assign writes the port's addresses to the client's first association; a card has one. What else the client believes to
@@ -269,18 +284,15 @@ func (w *writer6) put(code uint16, value []byte) {
 	}
 }
 
-// answerPacket reads a packet and answers it.
+// answerPacket reads a packet of the port's own and answers it.
 func (b *binding6) answerPacket(p *packet6) ([]byte, error) {
 	payload, ok := p.udp()
 	if !ok {
 		return nil, ErrMalformed
 	}
-	if p.mac != b.guest.mac || p.src != b.guest.addr {
-		return nil, ErrForeign
-	}
 	m, ok := parseMessage6(payload)
 	if !ok {
 		return nil, ErrMalformed
 	}
-	return b.answer(&m), nil
+	return b.answer(&m, endpoint{p.mac, p.src}), nil
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,6 +52,7 @@ type Guests struct {
 // guest is what is answered on one port. What is nil is not answered.
 type guest struct {
 	mac       model.MAC
+	link      []netip.Prefix // link-local addresses that it may have
 	dhcp4     *binding
 	dhcp6     *binding6
 	neighbour *neighbour
@@ -66,18 +69,28 @@ func NewGuests(s Settings) *Guests {
 // Set takes over what is to be told on a port; adverts are the frames that answer router solicitations. The error names the port's
 // extra options that are not valid; they are left out, all else is told.
 func (g *Guests) Set(p *model.PortView, n *model.NetworkView, adverts [][]byte) error {
-	gu := &guest{mac: p.MAC, neighbour: neighbourOf(n), adverts: adverts}
+	g.mu.RLock()
+	settings := g.settings
+	g.mu.RUnlock()
+	gu := &guest{mac: p.MAC, link: linkLocals(p), neighbour: neighbourOf(n), adverts: adverts}
 	var err4, err6 error
-	if gu.dhcp4, err4 = bind(p, n, g.settings); gu.dhcp4 == nil {
+	if gu.dhcp4, err4 = bind(p, n, settings); gu.dhcp4 == nil {
 		err4 = nil // no address here has DHCPv4
 	}
-	if gu.dhcp6, err6 = bind6(p, n, g.settings); gu.dhcp6 == nil {
+	if gu.dhcp6, err6 = bind6(p, n, settings); gu.dhcp6 == nil {
 		err6 = nil
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.ports[p.ID] = gu
 	return errors.Join(err4, err6)
+}
+
+// SetDomain changes the domain that ports are told, from their next Set on.
+func (g *Guests) SetDomain(domain string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.settings.Domain = domain
 }
 
 // Delete forgets a port.
@@ -106,6 +119,9 @@ func (g *Guests) Answer(id model.PortID, frame []byte) ([][]byte, error) {
 	switch {
 	case !ok:
 	case p.next == protoUDP && gu.dhcp6 != nil:
+		if !gu.is(&p) {
+			return nil, ErrForeign
+		}
 		return one(gu.dhcp6.answerPacket(&p))
 	case p.next == protoICMPv6 && len(p.payload) > 0 && p.payload[0] == neighbourSolicit && gu.neighbour != nil:
 		return one(gu.neighbour.answer(&p))
@@ -130,8 +146,28 @@ func (g *guest) answerRouterSolicit(p *packet6) ([][]byte, error) {
 	if _, valid := validND(p, sizeRS); !valid {
 		return nil, ErrMalformed
 	}
-	if p.mac != g.mac || !p.src.IsUnspecified() && p.src != linkLocal(g.mac) {
+	if p.mac != g.mac || !p.src.IsUnspecified() && !g.is(p) {
 		return nil, ErrForeign
 	}
 	return g.adverts, nil
+}
+
+// is reports whether the guest has sent a packet, from a link-local address that it may have.
+func (g *guest) is(p *packet6) bool {
+	return p.mac == g.mac && slices.ContainsFunc(g.link, func(own netip.Prefix) bool { return own.Contains(p.src) })
+}
+
+// linkLocals are the link-local addresses that a port may have: the one of its MAC and those of its address pairs. Without port
+// security any will do.
+func linkLocals(p *model.PortView) []netip.Prefix {
+	if !p.PortSecurity {
+		return []netip.Prefix{netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfe, 0x80}), 10)}
+	}
+	own := []netip.Prefix{netip.PrefixFrom(linkLocal(p.MAC), 128)}
+	for _, pair := range p.AddressPairs {
+		if pair.MAC == p.MAC && pair.Prefix.Addr().IsLinkLocalUnicast() && pair.Prefix.Addr().Is6() && pair.Prefix.Bits() >= 10 {
+			own = append(own, pair.Prefix)
+		}
+	}
+	return own
 }

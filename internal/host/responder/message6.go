@@ -101,10 +101,7 @@ func (m *message6) option(code uint16, value []byte) bool {
 		if m.wanted != nil || len(value)%2 != 0 {
 			return false
 		}
-		m.wanted = value[:len(value):len(value)]
-		if m.wanted == nil {
-			m.wanted = []byte{}
-		}
+		m.wanted = value
 		m.fqdn = m.fqdn || m.asks(opt6FQDN)
 	case opt6RapidCommit:
 		m.rapid = true

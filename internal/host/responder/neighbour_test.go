@@ -120,6 +120,30 @@ func TestAdvertsFollowSubnetsAndRouters(t *testing.T) {
 	}
 }
 
+// TestAdvertsFitEveryLink: a network with many subnets has several advertisements of one router.
+func TestAdvertsFitEveryLink(t *testing.T) {
+	_, n := views()
+	for i := range 100 {
+		s := model.SubnetView{CIDR: netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 7: byte(i)}), 64), RAMode: model.IPv6SLAAC}
+		for j := range 5 {
+			s.DNS = append(s.DNS, netip.AddrFrom16([16]byte{0x20, 1, 14: byte(i), 15: byte(j)}))
+		}
+		n.Subnets = append(n.Subnets, s)
+	}
+	adverts, told := Adverts(n, nil), map[netip.Prefix]bool{}
+	for _, a := range adverts {
+		if f := a.Frame(); len(f) > ethernetHeader+leastIPv6MTU {
+			t.Errorf("a frame of %d bytes", len(f))
+		}
+		for _, p := range a.Prefixes {
+			told[p.Prefix] = true
+		}
+	}
+	if len(told) != 100 || len(adverts) != 4 {
+		t.Errorf("%d prefixes in %d advertisements", len(told), len(adverts))
+	}
+}
+
 func TestWithdrawn(t *testing.T) {
 	p, n := views()
 	slaac(p, n)
@@ -202,6 +226,36 @@ func TestSolicitations(t *testing.T) {
 		}
 		if err != nil || got != c.want {
 			t.Errorf("%s: answer %q, %v, want %q", c.rule, got, err, c.want)
+		}
+	}
+}
+
+// TestLinkLocalAddressesOfAPort: who may ask is who may send.
+func TestLinkLocalAddressesOfAPort(t *testing.T) {
+	given := addr("fe80::77")
+	pair := func(p *model.PortView, _ *model.NetworkView) {
+		p.AddressPairs = []model.AddressPair{{Prefix: netip.PrefixFrom(given, 128), MAC: guestMAC}}
+	}
+	for _, c := range []struct {
+		rule   string
+		change func(*model.PortView, *model.NetworkView)
+		src    netip.Addr
+		want   bool
+	}{
+		{"the MAC's", func(*model.PortView, *model.NetworkView) {}, linkLocal(guestMAC), true},
+		{"another", func(*model.PortView, *model.NetworkView) {}, given, false},
+		{"an address pair's", pair, given, true},
+		{"another than the pair's", pair, addr("fe80::78"), false},
+		{"any, without port security", func(p *model.PortView, _ *model.NetworkView) { p.PortSecurity = false }, given, true},
+		{"a global one, without port security", func(p *model.PortView, _ *model.NetworkView) { p.PortSecurity = false }, addr("2001:db8::77"), false},
+	} {
+		answer, err := single(newDHCP(t, v6, c.change).Answer(testPort, sent6(message6Of(dhcpv6.MessageTypeSolicit).ToBytes(), guestMAC, c.src)))
+		if got := err == nil; got != c.want || !got && !errors.Is(err, ErrForeign) {
+			t.Errorf("%s: %v", c.rule, err)
+			continue
+		}
+		if p, ok := parsePacket6(answer); ok && p.dst != c.src {
+			t.Errorf("%s: answered to %s", c.rule, p.dst)
 		}
 	}
 }

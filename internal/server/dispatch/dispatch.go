@@ -39,10 +39,11 @@ type Config struct {
 	Now          func() time.Time
 	Random       func() [16]byte
 	L2Population bool
-	// Rebind binds the ports of a host again that could not be bound before it was known, and gives routers
-	// their gateway hosts. It runs in the transaction that writes the host; before is what the host was, nil when it
-	// was not known. nil: nothing is done.
-	Rebind func(tx *store.Tx, before *model.Host, host string)
+	DNSDomain    string // of host names, with a final dot
+	// Rebind binds ports of a host again that could not be bound before it was known, and gives routers
+	// their gateway hosts. It runs in the transaction that writes the host, and in one more as long as it returns
+	// true; before is what the host was, nil when it was not known. nil: nothing is done.
+	Rebind func(tx *store.Tx, before *model.Host, host string) (more bool)
 	// Bookmarks is how often hosts that nothing concerns are told how far the store is. 10 s when zero.
 	Bookmarks time.Duration
 	Log       *slog.Logger
@@ -272,7 +273,8 @@ func hostOf(h *hostpb.Hello) (*model.Host, error) {
 func (s *Server) register(ctx context.Context, row *model.Host) (uint64, error) {
 	now := s.cfg.Now().UTC().Truncate(time.Second)
 	id := model.AgentID{UUID: model.RandomUUID(s.cfg.Random())}
-	return s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+	more := false
+	rev, err := s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		for other := range tx.Hosts() {
 			if other.Name != row.Name && row.TunnelAddr.IsValid() && other.TunnelAddr == row.TunnelAddr {
 				return fmt.Errorf("host %s has the tunnel address %s of host %s", row.Name, row.TunnelAddr, other.Name)
@@ -287,8 +289,15 @@ func (s *Server) register(ctx context.Context, row *model.Host) (uint64, error) 
 		row.SeenAt = now
 		tx.PutHost(row)
 		if s.cfg.Rebind != nil {
-			s.cfg.Rebind(tx, old, row.Name)
+			more = s.cfg.Rebind(tx, old, row.Name)
 		}
 		return nil
 	})
+	for err == nil && more {
+		rev, err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+			more = s.cfg.Rebind(tx, tx.Host(row.Name), row.Name)
+			return nil
+		})
+	}
+	return rev, err
 }

@@ -27,12 +27,13 @@ import (
 
 // hub is a running dispatcher.
 type hub struct {
-	t     *testing.T
-	stop  func()
-	store *store.Store
-	ca    *pki.Authority
-	srv   *dispatch.Server
-	addr  string
+	t      *testing.T
+	stop   func()
+	rebind func(tx *store.Tx, host string) bool
+	store  *store.Store
+	ca     *pki.Authority
+	srv    *dispatch.Server
+	addr   string
 }
 
 func start(t *testing.T) *hub {
@@ -55,6 +56,7 @@ func (h *hub) run() {
 		Store: h.store, Authority: h.ca, Now: time.Now, L2Population: true, Log: slog.New(slog.DiscardHandler),
 		Random:    func() (b [16]byte) { rand.Read(b[:]); return b },
 		Bookmarks: 10 * time.Millisecond,
+		Rebind:    func(tx *store.Tx, _ *model.Host, host string) bool { return h.rebind != nil && h.rebind(tx, host) },
 	})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -366,5 +368,22 @@ func TestSession_aNewerOneEndsTheOlder(t *testing.T) {
 	}
 	if !h.srv.Alive("compute1") {
 		t.Fatal("the end of the older session took the newer one's liveness")
+	}
+}
+
+// TestSession_beginsWhenAllPortsOfTheHostAreBound: binding them may take several transactions.
+func TestSession_beginsWhenAllPortsOfTheHostAreBound(t *testing.T) {
+	h := start(t)
+	const last = 5
+	n := byte(0)
+	h.rebind = func(tx *store.Tx, host string) bool {
+		n++
+		tx.PutPort(port(model.PortID{UUID: model.UUID{3, 15: n}}, host))
+		return n < last
+	}
+	s := h.open(h.identity("compute1"), "compute1", 31)
+	s.receive()
+	if len(s.view.Ports) != last {
+		t.Fatalf("the session began with %d ports, want %d", len(s.view.Ports), last)
 	}
 }
