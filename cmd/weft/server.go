@@ -167,7 +167,7 @@ func openJournal(ctx context.Context, o *serverOptions, log *slog.Logger) (*etcd
 
 // keptCommits is how far behind a follower of the store may fall before it starts anew. Each commit
 // that is kept keeps the tree nodes that it replaced.
-const keptCommits = 256
+const keptCommits = 64
 
 func runServer(ctx context.Context, o *serverOptions) (err error) {
 	if err := o.check(); err != nil {
