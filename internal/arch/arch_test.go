@@ -37,6 +37,7 @@ var layers = [][]string{
 var sameFloor = map[string][]string{
 	"internal/server/journal/etcd": {"internal/server/journal"},
 	"internal/pki":                 {},
+	"internal/host/firewall":       {"internal/host/pipeline"},
 	"bench":                        {"bench/apibench"},
 }
 

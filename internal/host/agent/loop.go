@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"weft/internal/host/firewall"
@@ -212,16 +214,16 @@ func (a *Agent) applyFirewall(ctx context.Context, j *hoststate.Joined, r *resul
 	for set, problem := range res.BadSets {
 		a.log.Warn("set of a remote group not complete", "set", set, "err", problem)
 	}
-	a.forgetGone(ctx, j)
+	a.forgetGone(ctx, j, sync.OnceValue(func() *firewall.Policy { return firewall.NewPolicy(in) }))
 	if res.Changed {
 		a.cut = true
 	}
 	return nil
 }
 
-// forgetGone deletes the tracked connections of ports that have left the host, before
-// another port gets their addresses.
-func (a *Agent) forgetGone(ctx context.Context, j *hoststate.Joined) {
+// forgetGone deletes the tracked connections of addresses that ports no longer have, because
+// they have left the host or lost a pair, before another port gets them.
+func (a *Agent) forgetGone(ctx context.Context, j *hoststate.Joined, policy func() *firewall.Policy) {
 	now := make(map[model.PortID]hoststate.State, len(j.Ports))
 	for i := range j.Ports {
 		if st := j.Ports[i]; st.Problem == "" {
@@ -229,15 +231,20 @@ func (a *Agent) forgetGone(ctx context.Context, j *hoststate.Joined) {
 		}
 	}
 	for id, old := range a.guarded {
+		var still *model.PortView
 		if st, ok := now[id]; ok && st.VLAN == old.VLAN {
+			if still = st.Port; still == old.Port {
+				continue
+			}
+		}
+		gone := firewall.Released(old.Port, still)
+		if len(gone) == 0 {
 			continue
 		}
-		gone := map[netip.Addr]bool{}
-		for _, f := range old.Port.FixedIPs {
-			gone[f.Addr] = true
-		}
-		if _, err := a.fw.ForgetConnections(ctx, old.Zone(), func(c firewall.Conn) bool { return gone[c.Src] || gone[c.Dst] }); err != nil {
-			a.log.Warn("connections of a removed port not forgotten", "port", id, "err", err)
+		in := func(a netip.Addr) bool { return slices.ContainsFunc(gone, func(p netip.Prefix) bool { return p.Contains(a) }) }
+		forget := func(c firewall.Conn) bool { return (in(c.Src) || in(c.Dst)) && !policy().Knows(old.Zone(), c) }
+		if _, err := a.fw.ForgetConnections(ctx, old.Zone(), forget); err != nil {
+			a.log.Warn("connections of a removed address not forgotten", "port", id, "err", err)
 		}
 	}
 	a.guarded = now

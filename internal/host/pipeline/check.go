@@ -139,9 +139,9 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 			continue
 		case !v.AdminStateUp || !n.view.AdminStateUp:
 			continue // as it should be: down
-		case v.PortSecurity && v.Firewall == model.FirewallNative:
-			// Nothing filters such a port in this pipeline: rather no traffic.
-			b.problem(model.KindPort, id.UUID, "the native firewall is not in this pipeline")
+		case v.PortSecurity && v.Firewall == model.FirewallNative && !b.in.Local.Filtered[id]:
+			// Nothing filters such a port: rather no traffic.
+			b.problem(model.KindPort, id.UUID, "no flows filter the port")
 			continue
 		}
 		ofport := b.in.Local.Ports[id]
@@ -157,7 +157,7 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 			continue
 		}
 		used[ofport], macs[onNetwork{v.NetworkID, v.MAC}] = true, true
-		p := port{view: v, ofport: ofport, open: !v.PortSecurity}
+		p := port{view: v, ofport: ofport, open: !v.PortSecurity, filtered: v.PortSecurity && b.in.Local.Filtered[id]}
 		for _, pair := range v.AddressPairs {
 			p.open = p.open || pair.MAC != v.MAC && isUnicast(pair.MAC)
 		}

@@ -38,8 +38,11 @@ type Local struct {
 	PatchTun uint32                  // on br-int, to br-tun
 	PatchInt uint32                  // on br-tun, to br-int
 	Ports    map[model.PortID]uint32 // on br-int: qvo… of hybrid ports, tap… of others
-	Tunnels  map[Tunnel]uint32       // on br-tun
-	Physical map[string]Physical     // by the name of the physical network
+	// Filtered are the ports that tables IntEgressBase to IntForward filter, if
+	// they have port security. Of others, iptables is in charge.
+	Filtered map[model.PortID]bool
+	Tunnels  map[Tunnel]uint32   // on br-tun
+	Physical map[string]Physical // by the name of the physical network
 }
 
 // Tunnel names the way to another host.
@@ -144,6 +147,8 @@ type port struct {
 	// open: it may use MACs that nobody told us of, because it has no port
 	// security or address pairs with other MACs.
 	open bool
+	// filtered: what it sends and receives passes the firewall's tables.
+	filtered bool
 }
 
 type builder struct {
