@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weft/internal/labcmd"
+	"weft/internal/model"
 )
 
 // group makes a security group that the test's end removes. It has the two egress rules that every group begins with.
@@ -43,11 +44,26 @@ func (w *world) within(t testing.TB, what string, limit time.Duration, ok func()
 	return time.Since(began)
 }
 
+// bothDrivers runs a test with each firewall driver; which says so to the VMs it makes.
+func bothDrivers(t *testing.T, f func(t *testing.T, which func(*labcmd.VMOptions))) {
+	for _, driver := range []string{model.FirewallHybrid, model.FirewallNative} {
+		t.Run(driver, func(t *testing.T) { f(t, by(driver)) })
+	}
+}
+
+func by(driver string) func(*labcmd.VMOptions) {
+	return func(o *labcmd.VMOptions) { o.Firewall = driver }
+}
+
 func TestSecurityGroup_refusesUntilARuleAllowsAndCutsWhenItGoes(t *testing.T) {
+	bothDrivers(t, refusesUntilARuleAllowsAndCutsWhenItGoes)
+}
+
+func refusesUntilARuleAllowsAndCutsWhenItGoes(t *testing.T, which func(*labcmd.VMOptions)) {
 	n := w.network(t, "10.21.0.0/24", nil)
 	servers, clients := w.group(t, "servers"), w.group(t, "clients")
-	w.vm(t, "sg-c", "compute1", n, in(clients))
-	server := w.vm(t, "sg-s", "compute2", n, in(servers))
+	w.vm(t, "sg-c", "compute1", n, in(clients), which)
+	server := w.vm(t, "sg-s", "compute2", n, in(servers), which)
 	addr := server.Addrs[0].String()
 	w.listen(t, "sg-s", 22)
 	w.listen(t, "sg-s", 80)
@@ -76,11 +92,15 @@ func TestSecurityGroup_refusesUntilARuleAllowsAndCutsWhenItGoes(t *testing.T) {
 }
 
 func TestSecurityGroup_remoteGroupFollowsItsMembers(t *testing.T) {
+	bothDrivers(t, remoteGroupFollowsItsMembers)
+}
+
+func remoteGroupFollowsItsMembers(t *testing.T, which func(*labcmd.VMOptions)) {
 	n := w.network(t, "10.22.0.0/24", nil)
 	servers, friends, strangers := w.group(t, "rg-servers"), w.group(t, "rg-friends"), w.group(t, "rg-strangers")
 	w.rule(t, servers, body{"protocol": "icmp", "remote_group_id": friends})
-	server := w.vm(t, "rg-s", "compute2", n, in(servers))
-	client := w.vm(t, "rg-c", "compute1", n, in(strangers))
+	server := w.vm(t, "rg-s", "compute2", n, in(servers), which)
+	client := w.vm(t, "rg-c", "compute1", n, in(strangers), which)
 	addr := server.Addrs[0].String()
 	if w.ping(t, "rg-c", addr, 1) != 0 {
 		t.Fatal("a stranger is let in")
@@ -92,9 +112,13 @@ func TestSecurityGroup_remoteGroupFollowsItsMembers(t *testing.T) {
 }
 
 func TestSpoofing_onlyAPortsOwnAddressesLeaveIt(t *testing.T) {
+	bothDrivers(t, onlyAPortsOwnAddressesLeaveIt)
+}
+
+func onlyAPortsOwnAddressesLeaveIt(t *testing.T, which func(*labcmd.VMOptions)) {
 	n := w.network(t, "10.23.0.0/24", nil)
-	victim := w.vm(t, "sp-v", "compute2", n)
-	spoofer := w.vm(t, "sp-s", "compute1", n)
+	victim := w.vm(t, "sp-v", "compute2", n, which)
+	spoofer := w.vm(t, "sp-s", "compute1", n, which)
 	addr := victim.Addrs[0].String()
 	w.reaches(t, "sp-s", addr)
 	sh := func(script string) (string, error) {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"weft/internal/client"
+	"weft/internal/host/vif"
 	"weft/internal/model"
 )
 
@@ -28,6 +29,9 @@ func (c cloud) CreatePort(ctx context.Context, s PortSpec) (Port, error) {
 	}
 	attributes := client.Object{
 		"name": s.Name, "network_id": network.ID(), "binding:host_id": s.Host, "device_id": s.Device.String(), "device_owner": "compute:nova",
+	}
+	if s.Firewall != "" {
+		attributes["binding:profile"] = client.Object{"firewall": s.Firewall}
 	}
 	if s.SecurityGroups != nil {
 		ids := []string{}
@@ -67,6 +71,14 @@ func (c cloud) Port(ctx context.Context, id model.PortID) (Port, error) {
 	return portOf(p, network)
 }
 
+// SetFirewall is Cloud.
+func (c cloud) SetFirewall(ctx context.Context, id model.PortID, driver string) (Port, error) {
+	if _, err := c.api.Update(ctx, ports, id.String(), client.Object{"binding:profile": client.Object{"firewall": driver}}, ""); err != nil {
+		return Port{}, err
+	}
+	return c.Port(ctx, id)
+}
+
 // DeletePort is Cloud.
 func (c cloud) DeletePort(ctx context.Context, id model.PortID) error {
 	return c.api.Delete(ctx, ports, id.String())
@@ -80,6 +92,9 @@ func portOf(p, network client.Object) (Port, error) {
 		FixedIPs []struct {
 			Addr netip.Addr `json:"ip_address"`
 		} `json:"fixed_ips"`
+		VIF struct {
+			Hybrid *bool `json:"ovs_hybrid_plug"`
+		} `json:"binding:vif_details"`
 	}
 	var net struct {
 		MTU int `json:"mtu"`
@@ -90,7 +105,10 @@ func portOf(p, network client.Object) (Port, error) {
 	if err := network.Decode(&net); err != nil {
 		return Port{}, fmt.Errorf("reading network %s: %w", network.ID(), err)
 	}
-	out := Port{ID: body.ID, MAC: body.MAC, MTU: net.MTU, Status: body.Status}
+	out := Port{ID: body.ID, MAC: body.MAC, MTU: net.MTU, Status: body.Status, Mode: vif.Hybrid}
+	if h := body.VIF.Hybrid; h != nil && !*h {
+		out.Mode = vif.Direct
+	}
 	for _, f := range body.FixedIPs {
 		out.Addrs = append(out.Addrs, f.Addr)
 	}

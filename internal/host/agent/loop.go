@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"weft/internal/host/firewall"
-	"weft/internal/host/flow"
 	"weft/internal/host/hoststate"
 	"weft/internal/host/iptables"
 	"weft/internal/host/ovs/openflow"
@@ -170,12 +169,24 @@ func (a *Agent) pass(ctx context.Context) error {
 	return errors.Join(fwErr, flowErr)
 }
 
-// firewallInput is what the firewall is computed from: the ports that iptables filters.
-func (a *Agent) firewallInput(ports []hoststate.State) firewall.Input {
+// hybridInput is what iptables filters.
+func (a *Agent) hybridInput(ports []hoststate.State) firewall.Input {
 	in := firewall.Input{Groups: a.view.Groups, Members: a.view.Members}
 	for i := range ports {
-		if st := &ports[i]; st.Problem == "" && st.Port.Firewall == model.FirewallHybrid {
+		if st := &ports[i]; st.Problem == "" && st.ByIptables() {
 			in.Ports = append(in.Ports, firewall.PortInput{View: st.Port, Network: st.Network, Zone: st.Zone()})
+		}
+	}
+	return in
+}
+
+// nativeInput is what the switch filters.
+func (a *Agent) nativeInput(j *hoststate.Joined) firewall.Input {
+	in := firewall.Input{Groups: a.view.Groups, Members: a.view.Members}
+	for i := range j.Ports {
+		st := &j.Ports[i]
+		if st.Problem == "" && st.BySwitch() && st.Port.PortSecurity && st.OFPort() > 0 && j.Pipeline.Ports[st.Port.ID] != nil {
+			in.Ports = append(in.Ports, firewall.PortInput{View: st.Port, Network: st.Network, Zone: st.VLAN, OFPort: st.OFPort()})
 		}
 	}
 	return in
@@ -184,28 +195,22 @@ func (a *Agent) firewallInput(ports []hoststate.State) firewall.Input {
 // applyFirewall brings the rules in force. A port whose rules are not in force is taken out of the
 // pipeline's input: it is not wired, or unwired.
 func (a *Agent) applyFirewall(ctx context.Context, j *hoststate.Joined, r *results) error {
-	in := a.firewallInput(j.Ports)
+	in := a.hybridInput(j.Ports)
 	out := a.cache.Hybrid(in)
 	res, err := a.fw.Apply(ctx, iptables.State{V4: out.V4, V6: out.V6, Sets: out.Sets})
 	if err != nil {
 		// The kernel's state is unknown. Ports that were filtered before keep what they have;
 		// others wait.
-		for id := range j.Pipeline.Ports {
-			if _, ok := a.guarded[id]; !ok {
+		for i := range j.Ports {
+			id := j.Ports[i].Port.ID
+			if _, ok := a.guarded[id]; !ok && j.Ports[i].ByIptables() {
 				delete(j.Pipeline.Ports, id)
 				r.fail(id, "its filters could not be installed: "+err.Error())
 			}
 		}
 		return fmt.Errorf("installing filters: %w", err)
 	}
-	for id, problem := range out.Problems {
-		var shut *firewall.PortError
-		if errors.As(problem, &shut) {
-			r.fail(id, problem.Error())
-		} else {
-			r.note(id, problem.Error())
-		}
-	}
+	r.firewall(out.Problems)
 	for chain, problem := range res.Refused {
 		if id, ok := out.Chains[chain]; ok {
 			r.fail(id, "the kernel refused its filters, it passes nothing: "+problem.Error())
@@ -241,7 +246,9 @@ func (a *Agent) forgetGone(ctx context.Context, j *hoststate.Joined, policy func
 		if len(gone) == 0 {
 			continue
 		}
-		in := func(a netip.Addr) bool { return slices.ContainsFunc(gone, func(p netip.Prefix) bool { return p.Contains(a) }) }
+		in := func(a netip.Addr) bool {
+			return slices.ContainsFunc(gone, func(p netip.Prefix) bool { return p.Contains(a) })
+		}
 		forget := func(c firewall.Conn) bool { return (in(c.Src) || in(c.Dst)) && !policy().Knows(old.Zone(), c) }
 		if _, err := a.fw.ForgetConnections(ctx, old.Zone(), forget); err != nil {
 			a.log.Warn("connections of a removed address not forgotten", "port", id, "err", err)
@@ -262,7 +269,7 @@ func (a *Agent) cutConnections(ctx context.Context) {
 		ports = append(ports, st)
 		zones[st.Zone()] = true
 	}
-	policy := firewall.NewPolicy(a.firewallInput(ports))
+	policy := firewall.NewPolicy(a.hybridInput(ports))
 	for zone := range zones {
 		cut, err := a.fw.CutConnections(ctx, zone, func(c firewall.Conn) bool { return policy.Allows(zone, c) })
 		if err != nil {
@@ -319,6 +326,8 @@ func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.
 // applyFlows brings the flows of all bridges in force.
 func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results) error {
 	out := a.compute(j.Pipeline)
+	filters := a.flowCache.Native(a.nativeInput(j))
+	r.firewall(filters.Problems)
 	for _, p := range out.Problems {
 		if id := (model.PortID{UUID: p.Object.ID}); p.Object.Kind == model.KindPort {
 			if p.Waiting {
@@ -335,8 +344,11 @@ func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results)
 		b := a.bridges[name]
 		before, repairs := b.written, b.repairs
 		want := wanted(name, out)
+		if name == hoststate.BrInt {
+			want.filters, want.members, want.all = filters.Flows, filters.Members, a.flowCache.AllMembers
+		}
 		err := b.sync(ctx, want, a.complete)
-		a.metrics.flows.WithLabelValues(name).Set(float64(len(want)))
+		a.metrics.flows.WithLabelValues(name).Set(float64(len(want.flows) + len(want.filters) + want.members.Total))
 		a.metrics.flowMods.WithLabelValues(name).Add(float64(b.written - before))
 		a.metrics.repairs.WithLabelValues("flows").Add(float64(b.repairs - repairs))
 		switch {
@@ -370,17 +382,17 @@ func (a *Agent) compute(in pipeline.Input) *pipeline.Output {
 func sameInput(a, b pipeline.Input) bool {
 	return a.L2Population == b.L2Population && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Peers, b.Peers) &&
 		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt &&
-		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical)
+		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Filtered, b.Local.Filtered) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical)
 }
 
-func wanted(bridge string, out *pipeline.Output) []flow.Flow {
+func wanted(bridge string, out *pipeline.Output) want {
 	switch bridge {
 	case hoststate.BrInt:
-		return out.BrInt
+		return want{flows: out.BrInt}
 	case hoststate.BrTun:
-		return out.BrTun
+		return want{flows: out.BrTun}
 	}
-	return out.Physical[bridge]
+	return want{flows: out.Physical[bridge]}
 }
 
 // applyDHCP tells the responder about the ports that are here.

@@ -2,12 +2,11 @@ package firewall
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
-
-	"errors"
 
 	"weft/internal/host/flow"
 	"weft/internal/host/iptables/table"
@@ -29,6 +28,7 @@ import (
 type MemberStep struct {
 	From, To uint64 // numbers of states; equal if nothing has changed
 	Add, Del []flow.Flow
+	Total    int // flows after it
 }
 
 // setUse says how rules use a set, one bit each: direction, family, stateful or
@@ -99,6 +99,7 @@ type memberFlows struct {
 	at       map[netip.Prefix][]membership
 	problems map[model.MemberKey]error
 	old      []flow.Flow // before a change of uses or ids
+	total    int         // flows
 }
 
 // membership counts the members that bring an address into a set.
@@ -126,15 +127,16 @@ func (m *memberFlows) step(members map[model.MemberKey]*model.MemberView) Member
 		for key, v := range members {
 			m.put(key, v, nil)
 		}
-		s.Add, s.Del = flow.Diff(m.all(), m.old, nil)
-		m.old, m.renamed = nil, false
+		all := m.all()
+		s.Add, s.Del = flow.Diff(all, m.old, nil)
+		m.old, m.renamed, m.total = nil, false, len(all)
 	} else {
 		s.Add, s.Del = m.follow(members)
 	}
 	if len(s.Add)+len(s.Del) > 0 {
 		m.state++
 	}
-	s.To = m.state
+	s.To, s.Total = m.state, m.total
 	return s
 }
 
@@ -167,7 +169,9 @@ func (m *memberFlows) follow(members map[model.MemberKey]*model.MemberView) (add
 		}
 	}
 	for _, p := range slices.SortedFunc(maps.Keys(before), comparePrefix) {
-		a, d := flow.Diff(m.flows(p, m.at[p]), m.flows(p, before[p]), nil)
+		now, then := m.flows(p, m.at[p]), m.flows(p, before[p])
+		m.total += len(now) - len(then)
+		a, d := flow.Diff(now, then, nil)
 		add, del = append(add, a...), append(del, d...)
 	}
 	return add, del

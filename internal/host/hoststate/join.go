@@ -43,8 +43,35 @@ type State struct {
 	Problem   string         // why it cannot be wired at all
 }
 
-// Zone is the conntrack zone of the port's network on this host.
+// Zone is the kernel's conntrack zone of the port's network on this host. The
+// switch's is the VLAN id itself.
 func (s *State) Zone() uint16 { return zoneBase + s.VLAN }
+
+// bridged reports whether the port is plugged in by a Linux bridge.
+func (s *State) bridged() bool {
+	return s.Interface != nil && strings.HasPrefix(s.Interface.Name, "qvo")
+}
+
+// ByIptables reports whether iptables filters the port: it is plugged in by a
+// Linux bridge, or will be.
+func (s *State) ByIptables() bool {
+	return s.bridged() || s.Interface == nil && s.Port.Firewall == model.FirewallHybrid
+}
+
+// BySwitch reports whether flows filter the port: its TAP is on the switch itself,
+// or will be. A port that is moving from the one to the other is filtered twice,
+// never not at all: by what its device can have, and by what its binding says.
+func (s *State) BySwitch() bool {
+	return s.Interface != nil && !s.bridged() || s.Port.Firewall == model.FirewallNative
+}
+
+// OFPort is the OpenFlow number of the port's device, 0 while it has none.
+func (s *State) OFPort() uint32 {
+	if s.Interface == nil || s.Interface.OFPort <= 0 {
+		return 0
+	}
+	return uint32(s.Interface.OFPort)
+}
 
 // Joined is a host's whole desired state.
 type Joined struct {
@@ -101,7 +128,7 @@ func interfacesByPort(s *vsw.State) map[model.PortID]*vsw.Interface {
 func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLANs) *Joined {
 	j := &Joined{Pipeline: pipeline.Input{
 		L2Population: l2pop, Networks: map[model.NetworkID]pipeline.Network{}, Ports: map[model.PortID]*model.PortView{}, Peers: view.Peers,
-		Local: pipeline.Local{TunnelAddr: cfg.TunnelAddr, Ports: map[model.PortID]uint32{}, Tunnels: map[pipeline.Tunnel]uint32{}, Physical: map[string]pipeline.Physical{}},
+		Local: pipeline.Local{TunnelAddr: cfg.TunnelAddr, Ports: map[model.PortID]uint32{}, Filtered: map[model.PortID]bool{}, Tunnels: map[pipeline.Tunnel]uint32{}, Physical: map[string]pipeline.Physical{}},
 	}}
 	j.bridges(cfg, s)
 	devices := interfacesByPort(s)
@@ -174,10 +201,8 @@ func (j *Joined) port(p *model.PortView, dev *vsw.Interface) {
 	switch {
 	case !ok:
 		st.Problem = "this host has no way to the port's network"
-	case p.Firewall != model.FirewallHybrid:
-		st.Problem = fmt.Sprintf("firewall driver %q is not available on this host", p.Firewall)
-	case dev != nil && p.PortSecurity && strings.HasPrefix(dev.Name, "tap"):
-		st.Problem = "the TAP is plugged into br-int itself, where iptables cannot filter it: plug it by a Linux bridge (ovs_hybrid_plug)"
+	case p.Firewall != model.FirewallHybrid && p.Firewall != model.FirewallNative:
+		st.Problem = fmt.Sprintf("there is no firewall driver %q", p.Firewall)
 	case dev != nil && dev.OFPort < 0:
 		st.Problem = "Open vSwitch cannot use " + dev.Name + ": " + dev.Error
 	}
@@ -189,11 +214,14 @@ func (j *Joined) port(p *model.PortView, dev *vsw.Interface) {
 		return
 	}
 	j.Pipeline.Ports[p.ID] = p
+	if st.BySwitch() {
+		j.Pipeline.Local.Filtered[p.ID] = true
+	}
 	if dev == nil {
 		return
 	}
-	if dev.OFPort > 0 {
-		j.Pipeline.Local.Ports[p.ID] = uint32(dev.OFPort)
+	if n := st.OFPort(); n > 0 {
+		j.Pipeline.Local.Ports[p.ID] = n
 	}
 	// Neutron's agent keeps the same keys there, and reads them after a restart.
 	j.Desired.Ports = append(j.Desired.Ports, vsw.DesiredPort{
