@@ -285,7 +285,9 @@ func (m *match) packet(base flow.Match) ([]flow.Match, error) {
 	return []flow.Match{base}, nil
 }
 
-func later(m flow.Match) flow.Match { return m.Masked(flow.IPFrag, flow.FragLater, flow.FragLater) }
+func later(m flow.Match) flow.Match {
+	return m.Masked(flow.IPFrag, flow.FragAny|flow.FragLater, flow.FragAny|flow.FragLater)
+}
 
 // portFields are the destination ports that Open vSwitch knows.
 var portFields = map[int]flow.Field{protoTCP: flow.TCPDst, protoUDP: flow.UDPDst, protoSCTP: flow.SCTPDst}

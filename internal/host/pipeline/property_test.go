@@ -29,6 +29,7 @@ func drawInput(t *rapid.T) Input {
 		in.port(rapid.IntRange(1, networks+1).Draw(t, "network"), p)
 		v := in.Ports[portID(p)]
 		v.PortSecurity = rapid.Bool().Draw(t, "security")
+		in.Local.Filtered[portID(p)] = rapid.Bool().Draw(t, "filtered")
 		v.AdminStateUp = rapid.Float64().Draw(t, "up") < 0.9
 		if rapid.Bool().Draw(t, "pairs") {
 			v.AddressPairs = []model.AddressPair{{Prefix: netip.MustParsePrefix(rapid.SampledFrom([]string{"0.0.0.0/0", "::/0", "10.0.1.11/32", "10.9.0.1/16"}).Draw(t, "prefix")), MAC: anyMAC.Draw(t, "pair")}}
