@@ -101,6 +101,8 @@ type Agent struct {
 	cache     firewall.Cache
 	flowCache firewall.FlowCache
 	guarded   map[model.PortID]hoststate.State // ports whose filters are in force
+	goneAddrs []goneAddr                       // to be forgotten by the switch
+	learning  map[model.PortID]bool            // ports of which the switch learns MACs; true: it filters them
 	stale     []uint16                         // VLAN ids with which the switch may have learned what no longer holds
 	cut       bool                             // established connections are to be judged again
 	unsaved   bool

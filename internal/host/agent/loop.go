@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -163,6 +161,9 @@ func (a *Agent) pass(ctx context.Context) error {
 		return errors.Join(fwErr, err)
 	}
 	flowErr := a.applyFlows(ctx, joined, r)
+	if flowErr == nil {
+		a.forgetPorts(ctx, joined)
+	}
 	a.applyDHCP(joined, r)
 	a.reporter.say(r.reports(joined.Ports))
 	r.count(a.metrics)
@@ -226,37 +227,6 @@ func (a *Agent) applyFirewall(ctx context.Context, j *hoststate.Joined, r *resul
 	return nil
 }
 
-// forgetGone deletes the tracked connections of addresses that ports no longer have, because
-// they have left the host or lost a pair, before another port gets them.
-func (a *Agent) forgetGone(ctx context.Context, j *hoststate.Joined, policy func() *firewall.Policy) {
-	now := make(map[model.PortID]hoststate.State, len(j.Ports))
-	for i := range j.Ports {
-		if st := j.Ports[i]; st.Problem == "" {
-			now[st.Port.ID] = st
-		}
-	}
-	for id, old := range a.guarded {
-		var still *model.PortView
-		if st, ok := now[id]; ok && st.VLAN == old.VLAN {
-			if still = st.Port; still == old.Port {
-				continue
-			}
-		}
-		gone := firewall.Released(old.Port, still)
-		if len(gone) == 0 {
-			continue
-		}
-		in := func(a netip.Addr) bool {
-			return slices.ContainsFunc(gone, func(p netip.Prefix) bool { return p.Contains(a) })
-		}
-		forget := func(c firewall.Conn) bool { return (in(c.Src) || in(c.Dst)) && !policy().Knows(old.Zone(), c) }
-		if _, err := a.fw.ForgetConnections(ctx, old.Zone(), forget); err != nil {
-			a.log.Warn("connections of a removed address not forgotten", "port", id, "err", err)
-		}
-	}
-	a.guarded = now
-}
-
 // cutConnections ends what the rules in force no longer allow.
 func (a *Agent) cutConnections(ctx context.Context) {
 	if !a.cut || a.view == nil {
@@ -279,24 +249,6 @@ func (a *Agent) cutConnections(ctx context.Context) {
 		}
 		a.metrics.cuts.Add(float64(cut.Killed))
 	}
-}
-
-// forgetLearned deletes what the switch has learned with VLAN ids that were released, before another
-// network's packets meet it. What cannot be deleted now is tried again in the next pass; a bridge that has
-// no connection is about to lose its flows, or keeps them until it has one.
-func (a *Agent) forgetLearned(ctx context.Context) {
-	var left []uint16
-	for _, vlan := range a.stale {
-		inInt, inTun := pipeline.Forget(vlan)
-		err := a.bridges[hoststate.BrInt].client.DeleteCovered(ctx, inInt, pipeline.CookieKindMask)
-		if tun := a.bridges[hoststate.BrTun]; tun != nil {
-			err = errors.Join(err, tun.client.DeleteCovered(ctx, inTun, pipeline.CookieKindMask))
-		}
-		if err != nil {
-			left = append(left, vlan)
-		}
-	}
-	a.stale = left
 }
 
 // applySwitch brings bridges, patch ports, tunnels and tags into the switch's database.

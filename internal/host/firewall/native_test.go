@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -44,6 +45,12 @@ type native struct {
 
 func wire(t testing.TB, v *model.PortView) *filtertest.Wire {
 	t.Helper()
+	_, w := lab(t, v)
+	return w
+}
+
+func lab(t testing.TB, v *model.PortView) (*native, *filtertest.Wire) {
+	t.Helper()
 	n := &native{Switch: ovstest.Start(t), ofports: map[model.PortID]uint32{v.ID: vmPort}}
 	n.AddBridge("br-int")
 	n.connect(t)
@@ -59,7 +66,7 @@ func wire(t testing.TB, v *model.PortView) *filtertest.Wire {
 	w.Tracked = func(testing.TB) int {
 		return strings.Count(n.Appctl("dpctl/dump-conntrack", fmt.Sprintf("zone=%d", vlan)), "orig=")
 	}
-	return w
+	return n, w
 }
 
 // connect opens the OpenFlow connection.
@@ -167,3 +174,32 @@ func (n *native) passes(t testing.TB, w *filtertest.Wire, from, to *filtertest.G
 }
 
 func TestNative(t *testing.T) { filtertest.Run(t, wire) }
+
+// TestFlushAddressForgetsItsConnectionsAndNoOthers: what the agent does before an
+// address may get another port.
+func TestFlushAddressForgetsItsConnectionsAndNoOthers(t *testing.T) {
+	g := filtertest.Group(1, true, filtertest.Rule(1, model.Egress, model.IPv4), filtertest.Rule(2, model.Egress, model.IPv6), filtertest.Rule(3, model.Ingress, model.IPv4))
+	v := filtertest.Port(11, []*model.GroupView{g}, "10.0.0.11", "10.0.0.12", "2001:db8::11")
+	n, w := lab(t, v)
+	w.Apply(t, firewall.Input{Ports: []firewall.PortInput{{View: v, Zone: w.Zone}}, Groups: filtertest.Groups(g)})
+	flow := func(src, dst string) filtertest.Flow {
+		return filtertest.Flow{SrcMAC: v.MAC, DstMAC: w.Peer.MAC, Src: src, Dst: dst}
+	}
+	w.Check(t, []filtertest.Probe{
+		{Name: "from one", Frame: flow("10.0.0.11", "10.0.0.54").UDP(1, 2), Passes: true},
+		{Name: "from the other", Frame: flow("10.0.0.12", "10.0.0.54").UDP(1, 2), Passes: true},
+		{Name: "to one", ToVM: true, Frame: flow("10.0.0.11", "10.0.0.54").Back().UDP(3, 4), Passes: true},
+		{Name: "from one, IPv6", Frame: flow("2001:db8::11", "2001:db8::54").UDP(1, 2), Passes: true},
+	})
+	for _, step := range []struct {
+		addr string
+		left int
+	}{{"10.0.0.99", 4}, {"10.0.0.11", 2}, {"2001:db8::11", 1}, {"10.0.0.12", 0}} {
+		if err := n.bridge.FlushAddress(t.Context(), w.Zone, netip.MustParseAddr(step.addr)); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.Tracked(t); got != step.left {
+			t.Errorf("after %s, %d connections are left, want %d", step.addr, got, step.left)
+		}
+	}
+}

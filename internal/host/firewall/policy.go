@@ -90,6 +90,12 @@ func (p *Policy) Knows(zone uint16, c Conn) bool {
 		len(p.covering(zone, c.Src))+len(p.covering(zone, c.Dst)) > 0
 }
 
+// Owns reports whether a port may send from an address.
+func Owns(v *model.PortView, a netip.Addr) bool {
+	pairs, _ := pairsOf(v)
+	return slices.ContainsFunc(pairs, func(q pair) bool { return q.prefix.Bits() > 0 && q.prefix.Contains(a) })
+}
+
 // Released lists what a port could send from and no longer can; after is nil when
 // the port has left. Connections from and to there that no port of the host knows
 // are to be forgotten: the address may get another owner, and until then nobody is

@@ -157,10 +157,7 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 			continue
 		}
 		used[ofport], macs[onNetwork{v.NetworkID, v.MAC}] = true, true
-		p := port{view: v, ofport: ofport, open: !v.PortSecurity, filtered: v.PortSecurity && b.in.Local.Filtered[id]}
-		for _, pair := range v.AddressPairs {
-			p.open = p.open || pair.MAC != v.MAC && isUnicast(pair.MAC)
-		}
+		p := port{view: v, ofport: ofport, open: Learns(v), filtered: v.PortSecurity && b.in.Local.Filtered[id]}
 		n.open = n.open || p.open
 		n.ports = append(n.ports, p)
 		b.out.Wired = append(b.out.Wired, id)
@@ -168,6 +165,12 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 	for _, n := range b.networks {
 		slices.SortStableFunc(n.ports, func(x, y port) int { return cmp.Compare(x.ofport, y.ofport) })
 	}
+}
+
+// Learns reports whether a port may use MACs that nobody told us of, so that the
+// switch learns them: it has no port security, or address pairs with other MACs.
+func Learns(v *model.PortView) bool {
+	return !v.PortSecurity || slices.ContainsFunc(v.AddressPairs, func(p model.AddressPair) bool { return p.MAC != v.MAC && isUnicast(p.MAC) })
 }
 
 // reservedIntPort reports whether a number on br-int is a patch port's, or one
