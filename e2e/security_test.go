@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -160,9 +159,13 @@ func onlyAPortsOwnAddressesLeaveIt(t *testing.T, which func(*labcmd.VMOptions)) 
 }
 
 func TestAllowedAddressPair_letsAnotherAddressOut(t *testing.T) {
+	bothDrivers(t, letsAnotherAddressOut)
+}
+
+func letsAnotherAddressOut(t *testing.T, which func(*labcmd.VMOptions)) {
 	n := w.network(t, "10.24.0.0/24", nil)
-	a := w.vm(t, "ap-a", "compute1", n)
-	b := w.vm(t, "ap-b", "compute2", n)
+	a := w.vm(t, "ap-a", "compute1", n, which)
+	b := w.vm(t, "ap-b", "compute2", n, which)
 	addr := b.Addrs[0].String()
 	w.reaches(t, "ap-a", addr)
 	out, err := w.lab.VMOutput(t.Context(), "ap-a", "ip", "addr", "add", "10.24.0.200/24", "dev", "eth0")
@@ -182,42 +185,17 @@ func TestAllowedAddressPair_letsAnotherAddressOut(t *testing.T) {
 	w.eventually(t, "the address is refused again", func() bool { return !from() })
 }
 
-func TestPortSecurityOff_filtersNothing(t *testing.T) {
+func TestPortSecurityOff_filtersNothing(t *testing.T) { bothDrivers(t, filtersNothing) }
+
+func filtersNothing(t *testing.T, which func(*labcmd.VMOptions)) {
 	n := w.network(t, "10.25.0.0/24", nil)
 	strangers := w.group(t, "ps-strangers")
-	open := w.vm(t, "ps-o", "compute1", n)
-	w.vm(t, "ps-c", "compute2", n, in(strangers))
+	open := w.vm(t, "ps-o", "compute1", n, which)
+	w.vm(t, "ps-c", "compute2", n, in(strangers), which)
 	addr := open.Addrs[0].String()
 	if w.ping(t, "ps-c", addr, 1) != 0 {
 		t.Fatal("ICMP passes before")
 	}
 	w.must(t, "PUT", "ports/"+open.ID.String(), "port", body{"port_security_enabled": false, "security_groups": []string{}})
 	w.reaches(t, "ps-c", addr)
-}
-
-func TestPlugStraightIntoTheSwitch_isRefusedByTheHybridDriver(t *testing.T) {
-	n := w.network(t, "10.26.0.0/24", nil)
-	good := w.vm(t, "di-g", "compute1", n)
-	p, err := w.CreatePort(t.Context(), labcmd.PortSpec{Name: "bad", Network: n, Host: "compute1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.must(t, "DELETE", "ports/"+p.ID.String(), "", nil) })
-	tap := "tap" + p.ID.DeviceSuffix()
-	w.host(t, "compute1", "ip", "tuntap", "add", tap, "mode", "tap")
-	w.host(t, "compute1", "ovs-vsctl", "add-port", "br-int", tap, "--", "set", "Interface", tap, "external_ids:iface-id="+p.ID.String())
-	t.Cleanup(func() {
-		w.lab.Output(context.Background(), "compute1", "ovs-vsctl", "del-port", "br-int", tap)
-		w.lab.Output(context.Background(), "compute1", "ip", "link", "del", tap)
-	})
-	w.eventually(t, "the port that cannot be filtered is in ERROR", func() bool {
-		_, out, err := w.call(t.Context(), http.MethodGet, "ports/"+p.ID.String(), nil)
-		return err == nil && out["port"].(body)["status"] == "ERROR"
-	})
-	if port, err := w.Port(t.Context(), good.ID); err != nil || port.Status != "ACTIVE" {
-		t.Errorf("the other port is %s, %v", port.Status, err)
-	}
-	if flows := w.host(t, "compute1", "ovs-ofctl", "-O", "OpenFlow14", "dump-flows", "br-int"); strings.Contains(flows, tap) {
-		t.Error("the port has flows")
-	}
 }
