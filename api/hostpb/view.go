@@ -39,6 +39,16 @@ func FromObjects(o *Objects) (*model.ViewDelta, []error) {
 			d.Members = append(d.Members, v)
 		}
 	}
+	for _, m := range o.GetRouters() {
+		if v := r.router(m); r.good("router", m.GetId()) {
+			d.Routers = append(d.Routers, v)
+		}
+	}
+	for _, m := range o.GetFloating() {
+		if v := r.floating(m); r.good("floating IP", m.GetId()) {
+			d.Floating = append(d.Floating, v)
+		}
+	}
 	return d, r.problems
 }
 
@@ -74,6 +84,12 @@ func ToObjects(d *model.ViewDelta) *Objects {
 	for _, m := range d.Members {
 		o.Members = append(o.Members, &Member{Set: m.Key.Set[:], Port: m.Key.Port[:], Prefixes: toPrefixes(m.Prefixes)})
 	}
+	for _, r := range d.Routers {
+		o.Routers = append(o.Routers, toRouter(r))
+	}
+	for _, f := range d.Floating {
+		o.Floating = append(o.Floating, toFloating(f))
+	}
 	return o
 }
 
@@ -103,10 +119,7 @@ func toNetwork(n *model.NetworkView) *Network {
 		s := &n.Subnets[i]
 		ps := &Subnet{
 			Id: s.ID.UUID[:], Cidr: toPrefix(s.CIDR), Gateway: toAddr(s.Gateway), EnableDhcp: s.EnableDHCP,
-			Dns: toAddrs(s.DNS), RaMode: string(s.RAMode), AddressMode: string(s.AddressMode),
-		}
-		for _, r := range s.Routes {
-			ps.Routes = append(ps.Routes, &Route{Destination: toPrefix(r.Destination), Nexthop: toAddr(r.NextHop)})
+			Dns: toAddrs(s.DNS), RaMode: string(s.RAMode), AddressMode: string(s.AddressMode), Routes: toRoutes(s.Routes),
 		}
 		m.Subnets = append(m.Subnets, ps)
 	}
@@ -173,6 +186,13 @@ func toAddrs(as []netip.Addr) (out [][]byte) {
 
 func toPrefix(p netip.Prefix) *Prefix {
 	return &Prefix{Addr: p.Addr().AsSlice(), Bits: uint32(p.Bits())}
+}
+
+func toRoutes(rs []model.Route) (out []*Route) {
+	for _, r := range rs {
+		out = append(out, &Route{Destination: toPrefix(r.Destination), Nexthop: toAddr(r.NextHop)})
+	}
+	return out
 }
 
 func toPrefixes(ps []netip.Prefix) (out []*Prefix) {
@@ -254,6 +274,13 @@ func (r *reader) prefix(p *Prefix) netip.Prefix {
 	return v
 }
 
+func (r *reader) routes(rs []*Route) (out []model.Route) {
+	for _, rt := range rs {
+		out = append(out, model.Route{Destination: r.prefix(rt.GetDestination()), NextHop: r.addr(rt.GetNexthop())})
+	}
+	return out
+}
+
 func (r *reader) network(n *Network) *model.NetworkView {
 	v := &model.NetworkView{
 		ID: model.NetworkID{UUID: r.id(n.GetId())}, Revision: n.GetRevision(), AdminStateUp: n.GetAdminStateUp(), MTU: int(n.GetMtu()),
@@ -266,10 +293,7 @@ func (r *reader) network(n *Network) *model.NetworkView {
 	for _, s := range n.GetSubnets() {
 		sv := model.SubnetView{
 			ID: model.SubnetID{UUID: r.id(s.GetId())}, CIDR: r.prefix(s.GetCidr()), Gateway: r.addr(s.GetGateway()), EnableDHCP: s.GetEnableDhcp(),
-			DNS: r.addrs(s.GetDns()), RAMode: model.IPv6Mode(s.GetRaMode()), AddressMode: model.IPv6Mode(s.GetAddressMode()),
-		}
-		for _, rt := range s.GetRoutes() {
-			sv.Routes = append(sv.Routes, model.Route{Destination: r.prefix(rt.GetDestination()), NextHop: r.addr(rt.GetNexthop())})
+			DNS: r.addrs(s.GetDns()), RAMode: model.IPv6Mode(s.GetRaMode()), AddressMode: model.IPv6Mode(s.GetAddressMode()), Routes: r.routes(s.GetRoutes()),
 		}
 		v.Subnets = append(v.Subnets, sv)
 	}

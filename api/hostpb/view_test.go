@@ -30,6 +30,19 @@ func prefix(t *rapid.T) netip.Prefix {
 	return netip.PrefixFrom(a, rapid.IntRange(0, a.BitLen()).Draw(t, "bits"))
 }
 
+func leg(t *rapid.T) model.LegView {
+	return model.LegView{
+		PortID: model.PortID{UUID: uuid(t)}, NetworkID: model.NetworkID{UUID: uuid(t)}, MAC: model.MAC{2, 5: 1}, Addrs: []netip.Prefix{prefix(t)}, MTU: 1458,
+	}
+}
+
+func external(t *rapid.T) *model.ExternalView {
+	if rapid.Bool().Draw(t, "no gateway") {
+		return nil
+	}
+	return &model.ExternalView{LegView: leg(t), NextHops: []netip.Addr{addr(t)}, SNAT: rapid.Bool().Draw(t, "snat")}
+}
+
 // delta draws a delta with one object of each kind.
 func delta(t *rapid.T) *model.ViewDelta {
 	mac := model.MAC{2, 0, 0, 0, 0, rapid.Byte().Draw(t, "mac")}
@@ -67,6 +80,17 @@ func delta(t *rapid.T) *model.ViewDelta {
 		Peers:   []*model.PeerView{{PortID: model.PortID{UUID: uuid(t)}, NetworkID: model.NetworkID{UUID: uuid(t)}, MAC: mac, Addrs: []netip.Addr{addr(t)}, Tunnel: addr(t)}},
 		Groups:  []*model.GroupView{{ID: model.SecurityGroupID{UUID: uuid(t)}, Revision: 2, Stateful: true, Rules: []model.RuleView{rule}}},
 		Members: []*model.MemberView{{Key: model.MemberKey{Set: uuid(t), Port: uuid(t)}, Prefixes: []netip.Prefix{prefix(t)}}},
+		Routers: []*model.RouterView{{
+			ID: model.RouterID{UUID: uuid(t)}, Revision: 5, AdminStateUp: true, Distributed: rapid.Bool().Draw(t, "distributed"),
+			Gateways: []model.GatewayView{{Host: "network1", Tunnel: addr(t)}, {Host: "network2"}},
+			Legs:     []model.LegView{leg(t)}, External: external(t), Routes: []model.Route{{Destination: prefix(t), NextHop: addr(t)}},
+		}},
+		Floating: []*model.FloatingView{{
+			ID: model.FloatingIPID{UUID: uuid(t)}, Revision: 2, RouterID: model.RouterID{UUID: uuid(t)}, Addr: addr(t), Fixed: addr(t), PortID: model.PortID{UUID: uuid(t)}, PortHost: "compute1",
+		}, {
+			ID: model.FloatingIPID{UUID: uuid(t)}, RouterID: model.RouterID{UUID: uuid(t)}, Addr: addr(t),
+			Forwarding: []model.ForwardingView{{ID: model.PortForwardingID{UUID: uuid(t)}, Protocol: 6, Internal: addr(t), ExternalMin: 80, ExternalMax: 90, InternalMin: 8080, InternalMax: 8090}},
+		}},
 		Deletes: []model.ObjectKey{{Kind: model.KindPort, ID: uuid(t)}, {Kind: model.KindMember, ID: uuid(t), Sub: uuid(t)}},
 	}
 }

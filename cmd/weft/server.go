@@ -40,6 +40,8 @@ type serverOptions struct {
 	vlanRanges, flatNetworks    []string
 	mtu, pathMTU                int
 	quotas                      map[string]string
+	routerHA, routerDistributed bool
+	maxL3Agents                 int
 	logLevel, logFormat         string
 }
 
@@ -74,6 +76,9 @@ data_dir there and WEFT_DATA_DIR here.`,
 	f.IntVar(&o.mtu, "global-physnet-mtu", 1500, "MTU of the physical network in bytes")
 	f.IntVar(&o.pathMTU, "path-mtu", 0, "smallest MTU between hosts' tunnel addresses in bytes, 0: that of the physical network")
 	f.StringToStringVar(&o.quotas, "default-quotas", nil, "limits of projects that have none of their own, as RESOURCE=NUMBER; -1 is unlimited")
+	f.BoolVar(&o.routerHA, "router-ha", true, "let several gateway hosts serve a router of which nobody says otherwise")
+	f.BoolVar(&o.routerDistributed, "router-distributed", false, "make routers distributed of which nobody says otherwise")
+	f.IntVar(&o.maxL3Agents, "max-l3-agents-per-router", 3, "gateway hosts that serve a redundant router")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	configFlag(cmd)
@@ -124,6 +129,7 @@ func (o *serverOptions) rules() (*network.Rules, error) {
 		}
 		c.VLANRanges[physical] = ranges
 	}
+	c.RouterHA, c.RouterDistributed, c.MaxGateways = o.routerHA, o.routerDistributed, o.maxL3Agents
 	c.FlatNetworks, c.GlobalMTU, c.PathMTU = o.flatNetworks, o.mtu, o.pathMTU
 	for resource, text := range o.quotas {
 		n, err := strconv.ParseInt(text, 10, 64)
@@ -196,11 +202,14 @@ func runServer(ctx context.Context, o *serverOptions) (err error) {
 	st := store.New(journal, store.Options{Log: log, Ring: keptCommits})
 	hub := dispatch.New(dispatch.Config{
 		Store: st, Authority: authority, Now: now, Random: random, L2Population: o.l2Population, Log: log, Registry: registry,
-		Rebind: func(tx *store.Tx, host string) { rules.RebindHost(tx, network.Env{Now: now(), Random: random}, host) },
+		Rebind: func(tx *store.Tx, before *model.Host, host string) bool {
+			_, more := rules.RebindHost(tx, network.Env{Now: now(), Random: random}, before, host)
+			return more
+		},
 	})
 	requests := newRequestMetrics(registry)
 	handler := neutron.New(neutron.Config{
-		Store: st, Rules: rules, Authenticator: authn.None{}, Now: now, Random: random, Alive: hub.Alive, Log: log, Metrics: requests,
+		Store: st, Rules: rules, Authenticator: authn.None{}, Now: now, Random: random, Alive: hub.Alive, Progress: hub.Progress, Log: log, Metrics: requests,
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/", handler)

@@ -26,7 +26,7 @@ var layers = [][]string{
 		"internal/host/flow", "internal/host/link", "internal/host/iptables/table", "internal/host/ovs/ovsdb", "internal/host/ovs/unixctl", "internal/client"},
 	{"internal/server/store", "internal/server/policy", "internal/host/pipeline", "internal/host/firewall", "internal/host/responder",
 		"internal/host/ovs/openflow", "internal/host/ovs/vsw", "internal/host/vif"},
-	{"internal/server/network", "internal/server/hostview", "internal/host/iptables", "internal/host/hoststate"},
+	{"internal/server/network", "internal/server/hostview", "internal/host/iptables", "internal/host/router", "internal/host/hoststate"},
 	{"internal/server/neutron", "internal/server/dispatch", "internal/host/agent", "internal/lab"},
 	{"internal/cli", "internal/labcmd", "internal/host/view"},
 	{"internal/hostcmd"},
@@ -38,6 +38,7 @@ var sameFloor = map[string][]string{
 	"internal/server/journal/etcd": {"internal/server/journal"},
 	"internal/pki":                 {},
 	"internal/host/firewall":       {"internal/host/pipeline"},
+	"internal/host/router":         {"internal/host/iptables", "internal/host/hoststate"},
 	"bench":                        {"bench/apibench"},
 }
 

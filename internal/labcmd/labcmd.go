@@ -102,7 +102,8 @@ func Up(ctx context.Context, l *lab.Lab, o Options) error {
 				role = "gateway"
 			}
 			return append([]string{self, "agent", "--host", h.Name, "--roles", role, "--servers", hosts(i), "--token", token,
-				"--tunnel-address", h.Tunnel.String(), "--firewall", cmp.Or(o.Firewall, model.FirewallHybrid)}, o.AgentArgs...), nil
+				"--tunnel-address", h.Tunnel.String(), "--bridge-mappings", lab.ExternalNetwork + "=" + lab.ExternalBridge,
+				"--firewall", cmp.Or(o.Firewall, model.FirewallHybrid)}, o.AgentArgs...), nil
 		},
 	})
 	if err != nil {
@@ -248,7 +249,7 @@ Open vSwitch and its own agent. VMs are namespaces with a card, or real machines
   weft lab down`,
 	}
 	cmd.PersistentFlags().StringVar(&c.name, "lab", lab.DefaultName, "name of the lab")
-	cmd.AddCommand(c.up(), c.down(), c.status(), c.vm(), c.exec(), c.shell(), c.process())
+	cmd.AddCommand(c.up(), c.down(), c.status(), c.vm(), c.exec(), c.shell(), c.process(), c.cut())
 	return cmd
 }
 
@@ -352,6 +353,9 @@ func isHost(l *lab.Lab, name string) (bool, error) {
 
 func (c *commands) enter(cmd *cobra.Command, name string, argv []string) error {
 	l := c.lab()
+	if name == lab.Outside {
+		return l.Exec(cmd.Context(), name, lab.Streams{In: cmd.InOrStdin(), Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr()}, argv...)
+	}
 	host, err := isHost(l, name)
 	if err != nil {
 		return err
@@ -376,7 +380,8 @@ func (c *commands) exec() *cobra.Command {
 	return &cobra.Command{
 		Use: "exec VM|HOST -- COMMAND…", Short: "Run a command in a VM or on a host", Args: cobra.MinimumNArgs(2),
 		Example: `  weft lab exec vm1 -- ping -c 3 10.0.0.12
-  weft lab exec compute1 -- iptables -S`,
+  weft lab exec compute1 -- iptables -S
+  weft lab exec outside -- ping -c 3 203.0.113.10`,
 		ValidArgsFunction: c.names,
 		RunE:              func(cmd *cobra.Command, args []string) error { return c.enter(cmd, args[0], args[1:]) },
 	}
@@ -399,7 +404,7 @@ func (c *commands) names(_ *cobra.Command, args []string, _ string) ([]string, c
 	if err != nil || len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	var out []string
+	out := []string{lab.Outside}
 	for _, h := range st.Hosts {
 		out = append(out, h.Name)
 	}
@@ -432,5 +437,23 @@ func (c *commands) process() *cobra.Command {
 		verb("stop", "Stop a process in good order (SIGTERM)", func(ctx context.Context, l *lab.Lab, h, p string) error { return l.Stop(ctx, h, p) }),
 		verb("kill", "Kill a process (SIGKILL)", func(ctx context.Context, l *lab.Lab, h, p string) error { return l.Kill(ctx, h, p) }),
 	)
+	return cmd
+}
+
+// cut is "weft lab cut HOST".
+func (c *commands) cut() *cobra.Command {
+	mend := false
+	cmd := &cobra.Command{
+		Use: "cut HOST", Short: "Take a host off the underlay, as a pulled cable does", Args: cobra.ExactArgs(1),
+		Example: `  weft lab cut network1
+  weft lab cut --mend network1`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if mend {
+				return c.lab().Mend(args[0])
+			}
+			return c.lab().Cut(args[0])
+		},
+	}
+	cmd.Flags().BoolVar(&mend, "mend", false, "put it back")
 	return cmd
 }

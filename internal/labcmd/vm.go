@@ -45,6 +45,7 @@ func CreateVM(ctx context.Context, l *lab.Lab, cloud Cloud, o VMOptions) (p Port
 	}
 	_, err = l.VMCreate(ctx, lab.VMSpec{
 		Host: o.Host, Name: o.Name, PortID: p.ID, MAC: p.MAC, UUID: device, MTU: p.MTU, Mode: p.Mode, NoDHCP: o.NoDHCP, Qemu: machine,
+		AcceptRA: true, // as guests do unless they are told not to
 	})
 	if err != nil {
 		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)

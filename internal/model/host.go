@@ -27,6 +27,23 @@ type Host struct {
 	Zone         string            `json:"availability_zone,omitempty"`
 }
 
+// RoleGateway is the role of hosts that serve routers.
+const RoleGateway = "gateway"
+
+// IsGateway reports whether the host may serve routers.
+func (h *Host) IsGateway() bool { return slices.Contains(h.Roles, RoleGateway) }
+
+// DefaultZone is the availability zone of hosts that name none, as Neutron has it.
+const DefaultZone = "nova"
+
+// AvailabilityZone is the zone that the host is in.
+func (h *Host) AvailabilityZone() string {
+	if h.Zone == "" {
+		return DefaultZone
+	}
+	return h.Zone
+}
+
 // Clone returns a deep copy to change.
 func (h *Host) Clone() *Host {
 	c := *h
@@ -39,6 +56,13 @@ func (h *Host) Clone() *Host {
 		}
 	}
 	return &c
+}
+
+// Progress is how far a host is that has a session. It lives as long as the session does.
+type Progress struct {
+	Sent    uint64 // revision of the store that the host was told of
+	Applied uint64 // revision up to which it says it is programmed, 0 for none yet
+	Failed  int    // ports that it could not apply there
 }
 
 // Quota holds the limits that a project was given; a resource that is not

@@ -112,6 +112,11 @@ type (
 	AddressGroupID      struct{ UUID }
 	SegmentID           struct{ UUID }
 	AgentID             struct{ UUID }
+	RouterID            struct{ UUID }
+	FloatingIPID        struct{ UUID }
+	PortForwardingID    struct{ UUID }
+	AddressScopeID      struct{ UUID }
+	SubnetPoolID        struct{ UUID }
 )
 
 // DeviceSuffix is the part of a port's id that names its devices on a host:

@@ -2,6 +2,7 @@ package model
 
 import (
 	"net/netip"
+	"slices"
 )
 
 // HostView is everything that one host needs to know, and nothing else: the
@@ -13,12 +14,15 @@ import (
 type HostView struct {
 	Host     string
 	Revision uint64 // of the store: what the view was computed from
+	History  UUID   // names the server's run that Revision is of; zero: not to be resumed from
 
 	Networks map[NetworkID]*NetworkView
 	Ports    map[PortID]*PortView
 	Peers    map[PortID]*PeerView
 	Groups   map[SecurityGroupID]*GroupView
 	Members  map[MemberKey]*MemberView
+	Routers  map[RouterID]*RouterView
+	Floating map[FloatingIPID]*FloatingView
 }
 
 // NewHostView returns an empty view.
@@ -30,6 +34,8 @@ func NewHostView(host string) *HostView {
 		Peers:    map[PortID]*PeerView{},
 		Groups:   map[SecurityGroupID]*GroupView{},
 		Members:  map[MemberKey]*MemberView{},
+		Routers:  map[RouterID]*RouterView{},
+		Floating: map[FloatingIPID]*FloatingView{},
 	}
 }
 
@@ -77,6 +83,9 @@ type PortView struct {
 	Firewall       string // FirewallHybrid or FirewallNative
 }
 
+// IsRouterPort reports whether the port is a leg of a router, whose device the host makes itself.
+func (p *PortView) IsRouterPort() bool { return isRouterOwner(p.DeviceOwner) }
+
 // PeerView is a port elsewhere, on a network that has a port on the host.
 type PeerView struct {
 	PortID    PortID
@@ -122,6 +131,80 @@ type MemberView struct {
 	Prefixes []netip.Prefix // of fixed addresses and address pairs, both families
 }
 
+// RouterView is a router that concerns the host: it serves the router (the host is one of
+// Gateways), or has ports on a network that the router has a leg on.
+type RouterView struct {
+	ID           RouterID
+	Revision     int64
+	AdminStateUp bool
+	Distributed  bool
+	Gateways     []GatewayView // the hosts that serve it, the preferred one first
+	Legs         []LegView     // on tenant networks, in order of their ports' ids
+	External     *ExternalView // nil: no external gateway
+	Routes       []Route
+}
+
+// Networks lists the networks that the router has a leg on, its external one last.
+func (r *RouterView) Networks() []NetworkID {
+	var out []NetworkID
+	for i := range r.Legs {
+		out = append(out, r.Legs[i].NetworkID)
+	}
+	if r.External != nil {
+		out = append(out, r.External.NetworkID)
+	}
+	return out
+}
+
+// ServedBy reports whether a host is one of the router's gateways, and the router is in use.
+func (r *RouterView) ServedBy(host string) bool {
+	return r.AdminStateUp && slices.ContainsFunc(r.Gateways, func(g GatewayView) bool { return g.Host == host })
+}
+
+// GatewayView is a host that serves a router.
+type GatewayView struct {
+	Host   string
+	Tunnel netip.Addr // invalid: it has no tunnels
+}
+
+// LegView is a router's leg on a network.
+type LegView struct {
+	PortID    PortID
+	NetworkID NetworkID
+	MAC       MAC
+	Addrs     []netip.Prefix // each address with the length of its subnet
+	MTU       int            // of the network, bytes
+}
+
+// ExternalView is a router's leg on its external network.
+type ExternalView struct {
+	LegView
+	NextHops []netip.Addr // gateways of the external network's subnets, at most one a family
+	SNAT     bool         // IPv4 from the legs' subnets leaves with the first IPv4 address of Addrs
+}
+
+// FloatingView is a floating IP of a router that the host serves or, when the router is
+// distributed, of a port on this host.
+type FloatingView struct {
+	ID         FloatingIPID
+	Revision   int64
+	RouterID   RouterID
+	Addr       netip.Addr
+	Fixed      netip.Addr // invalid: not associated, Forwardings only
+	PortID     PortID     // of Fixed; zero when that is invalid
+	PortHost   string     // where that port is bound, empty for nowhere
+	Forwarding []ForwardingView
+}
+
+// ForwardingView is one port forwarding of a floating IP. Ports of zero mean all.
+type ForwardingView struct {
+	ID                       PortForwardingID
+	Protocol                 int // IANA number
+	Internal                 netip.Addr
+	ExternalMin, ExternalMax int
+	InternalMin, InternalMax int
+}
+
 // ObjectKind names the kinds of objects in a view. The numbers are on the
 // wire and in flow cookies: append only.
 type ObjectKind uint8
@@ -137,6 +220,9 @@ const (
 	KindTunnel  ObjectKind = 6
 	KindHost    ObjectKind = 7 // the pipeline's own fixed flows
 	KindLearned ObjectKind = 8
+	KindRouter  ObjectKind = 9
+	// KindFloating is a floating IP.
+	KindFloating ObjectKind = 10
 )
 
 // ObjectKey names an object of a view. Sub is only used by members: the port.
@@ -154,12 +240,14 @@ type ViewDelta struct {
 	Peers    []*PeerView
 	Groups   []*GroupView
 	Members  []*MemberView
+	Routers  []*RouterView
+	Floating []*FloatingView
 	Deletes  []ObjectKey
 }
 
-// Empty reports whether the delta changes nothing.
-func (d *ViewDelta) Empty() bool {
-	return len(d.Networks)+len(d.Ports)+len(d.Peers)+len(d.Groups)+len(d.Members)+len(d.Deletes) == 0
+// Len is how many objects the delta upserts and deletes.
+func (d *ViewDelta) Len() int {
+	return len(d.Networks) + len(d.Ports) + len(d.Peers) + len(d.Groups) + len(d.Members) + len(d.Routers) + len(d.Floating) + len(d.Deletes)
 }
 
 // Apply changes the view in place by a delta. It does not look at revisions:
@@ -177,6 +265,10 @@ func (v *HostView) Apply(d *ViewDelta) {
 			delete(v.Groups, SecurityGroupID{k.ID})
 		case KindMember:
 			delete(v.Members, MemberKey{Set: k.ID, Port: k.Sub})
+		case KindRouter:
+			delete(v.Routers, RouterID{k.ID})
+		case KindFloating:
+			delete(v.Floating, FloatingIPID{k.ID})
 		}
 	}
 	for _, n := range d.Networks {
@@ -193,6 +285,12 @@ func (v *HostView) Apply(d *ViewDelta) {
 	}
 	for _, m := range d.Members {
 		v.Members[m.Key] = m
+	}
+	for _, r := range d.Routers {
+		v.Routers[r.ID] = r
+	}
+	for _, f := range d.Floating {
+		v.Floating[f.ID] = f
 	}
 	v.Revision = d.To
 }

@@ -85,7 +85,8 @@ type Agent struct {
 	log      *slog.Logger
 	sw       *vsw.Client
 	fw       *iptables.Manager
-	dhcp     *dhcpServer
+	routers  *routers // made by Run
+	guests   *guestServer
 	reporter *reporter
 	events   chan event
 	kick     chan struct{} // one slot: look again
@@ -96,16 +97,20 @@ type Agent struct {
 	bridges   map[string]*bridge
 	vlans     *hoststate.VLANs
 	view      *model.HostView // nil: nothing is known, nothing is touched
-	complete  bool            // a server has sent the view in this run: what is not in it may go
+	complete  bool            // a server has said in this run that the view is whole: what is not in it may go
+	inForce   bool            // the last pass left the host as the view says
+	failed    int             // ports that could not be applied then
 	settings  *hostpb.Settings
 	cache     firewall.Cache
 	flowCache firewall.FlowCache
+	adverts   *adverts
 	guarded   map[model.PortID]hoststate.State // ports whose filters are in force
 	goneAddrs []goneAddr                       // to be forgotten by the switch
 	learning  map[model.PortID]bool            // ports of which the switch learns MACs; true: it filters them
 	stale     []uint16                         // VLAN ids with which the switch may have learned what no longer holds
 	cut       bool                             // established connections are to be judged again
 	unsaved   bool
+	moved     bool             // only the view's revision is unsaved
 	flows     *pipeline.Output // of flowsFor
 	flowsFor  pipeline.Input
 }
@@ -115,12 +120,12 @@ func New(cfg Config) *Agent {
 	a := &Agent{
 		cfg: cfg, log: cfg.Log,
 		sw:       vsw.New(cfg.OVSDB, cfg.Log),
-		fw:       iptables.New(iptables.Config{Backend: cfg.Backend, Log: cfg.Log}),
+		fw:       iptables.New(iptables.Config{Layout: iptables.HostLayout(), Backend: cfg.Backend, Log: cfg.Log}),
 		reporter: newReporter(), events: make(chan event), kick: make(chan struct{}, 1),
 		bridges: map[string]*bridge{}, vlans: hoststate.NewVLANs(), guarded: map[model.PortID]hoststate.State{},
 	}
 	a.metrics = newMetrics(cfg.Registry, a.sw.Writes, a.fw.Stats)
-	a.dhcp = newDHCPServer(responder.NewDHCP(responder.Settings{}), cfg.Log, a.metrics)
+	a.guests = newGuestServer(responder.NewGuests(responder.Settings{}), cfg.Log, a.metrics)
 	return a
 }
 
@@ -149,18 +154,27 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.host.Datapath == "" {
 		a.host.Datapath = vsw.DetectDatapath(state.Root)
 	}
+	if err := a.openRouters(a.fw.Backend(), a.host.Datapath == "netdev"); err != nil {
+		return err
+	}
+	defer a.routers.host.Close()
 	hoststate.RecoverVLANs(a.vlans, state)
 	a.recall()
 	for _, name := range a.bridgeNames() {
-		b := newBridge(name, filepath.Join(a.cfg.RunDir, name+".mgmt"), a.wake, a.dhcp.packet, a.log)
+		b := newBridge(name, filepath.Join(a.cfg.RunDir, name+".mgmt"), a.wake, a.guests.packet, a.log)
 		a.bridges[name] = b
 		g.Go("bridge "+name, b.client.Run)
 	}
-	g.Go("dhcp", func(ctx context.Context) error { return a.dhcp.run(ctx, a.bridges[hoststate.BrInt].client) })
+	brInt := a.bridges[hoststate.BrInt].client
+	a.adverts = newAdverts(brInt, a.log)
+	g.Go("guests", func(ctx context.Context) error { return a.guests.run(ctx, brInt) })
 	g.Go("host", a.loop)
 	s := &session{
 		servers: a.cfg.Servers, dir: filepath.Join(a.cfg.StateDir, "identity"), token: a.cfg.Token,
 		hello: a.hello(), log: a.log, events: a.events, reporter: a.reporter, state: a.metrics.session,
+	}
+	if a.view != nil {
+		s.held = held{a.view.History, a.view.Revision}
 	}
 	g.Go("session", s.run)
 	return g.Wait()

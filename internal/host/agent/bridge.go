@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -26,16 +28,21 @@ type bridge struct {
 	read    uint64 // the epoch in which has was read or written, 0: it must be read
 	settled bool   // in this epoch, the flows have been once as they should be
 	has     want   // what is installed, if read
+	meters  []openflow.Meter
+	greeted uint64 // the epoch in which limit was asked for
+	limit   uint32 // the highest id of a meter, 0: there are none
 	written uint64
 	repairs uint64
 }
 
 // want is what a bridge shall hold: two lists of flows, which are the same slices as before if
-// nothing of them has changed, and flows that change step by step.
+// nothing of them has changed, flows that change step by step, and the meters that
+// they use.
 type want struct {
 	flows, filters []flow.Flow
 	members        firewall.MemberStep
 	all            func() []flow.Flow // of members, after the step
+	meters         []openflow.Meter
 }
 
 // whole is all of it in one list.
@@ -75,20 +82,38 @@ func newBridge(name, socket string, wake func(), packet func(openflow.PacketIn),
 // doubt makes the next sync read the flows from the switch.
 func (b *bridge) doubt() { b.read = 0 }
 
-// sync makes the bridge's flows the wanted ones, in one bundle that adds before it deletes. Without prune
-// nothing is deleted. It returns openflow.ErrDisconnected while the bridge cannot be reached.
+// greet asks a new connection what the switch can do, on which the flows depend.
+func (b *bridge) greet(ctx context.Context) error {
+	epoch := b.epoch.Load()
+	if epoch == 0 || epoch == b.greeted {
+		return nil
+	}
+	limit, err := b.client.MeterLimit(ctx)
+	refused := (*openflow.Error)(nil)
+	switch {
+	case errors.Is(err, openflow.ErrDisconnected):
+		return nil // there will be a new connection
+	case err != nil && !errors.As(err, &refused):
+		return fmt.Errorf("bridge %s: %w", b.name, err)
+	}
+	b.limit, b.greeted = limit, epoch // 0 if the switch does not know what a meter is
+	return nil
+}
+
+// sync makes the bridge's flows the wanted ones, in one bundle that adds before it deletes, and the meters that they
+// use. Without prune nothing is deleted. It returns openflow.ErrDisconnected while the bridge cannot be reached.
 func (b *bridge) sync(ctx context.Context, w want, prune bool) error {
 	epoch := b.epoch.Load()
-	if epoch == 0 {
+	if epoch == 0 || epoch != b.greeted { // or the flows are for what there was before
 		b.settled = false
 		return openflow.ErrDisconnected
 	}
-	known := b.read == epoch
+	known := b.read == epoch && b.settled
 	var add, del []flow.Flow
-	if known && b.settled {
+	if known {
 		add, del, known = w.after(&b.has)
 	}
-	if !known || !b.settled {
+	if !known {
 		have, err := b.dump(ctx)
 		if err != nil {
 			return err
@@ -98,6 +123,10 @@ func (b *bridge) sync(ctx context.Context, w want, prune bool) error {
 	}
 	if !prune {
 		del = nil
+	}
+	if err := b.addMeters(ctx, w.meters); err != nil {
+		b.read = 0
+		return err
 	}
 	if len(add)+len(del) > 0 {
 		if err := b.client.Apply(ctx, add, del); err != nil {
@@ -114,11 +143,12 @@ func (b *bridge) sync(ctx context.Context, w want, prune bool) error {
 	if !prune {
 		b.read = 0 // what was there and is not wanted stays: known only by reading it
 		b.settled = len(add) == 0
+		return nil
 	}
-	return nil
+	return b.deleteMeters(ctx, w.meters)
 }
 
-// dump reads the bridge's flows that are ours.
+// dump reads the bridge's flows that are ours, and its meters.
 func (b *bridge) dump(ctx context.Context) ([]flow.Flow, error) {
 	stats, err := b.client.Dump(ctx, allTables)
 	if err != nil {
@@ -130,7 +160,49 @@ func (b *bridge) dump(ctx context.Context) ([]flow.Flow, error) {
 			have = append(have, s.Flow)
 		}
 	}
-	return have, nil
+	b.meters, err = b.client.Meters(ctx)
+	return have, err
+}
+
+// addMeters makes the meters that are not there, before the flows that use them.
+func (b *bridge) addMeters(ctx context.Context, want []openflow.Meter) error {
+	for _, m := range want {
+		at := slices.IndexFunc(b.meters, func(h openflow.Meter) bool { return h.ID == m.ID })
+		switch {
+		case at < 0:
+			if err := b.client.AddMeter(ctx, m); err != nil {
+				return err
+			}
+			b.meters = append(b.meters, m)
+		case b.meters[at] != m:
+			if err := b.client.ModifyMeter(ctx, m); err != nil {
+				return err
+			}
+			b.meters[at] = m
+		default:
+			continue
+		}
+		b.written++
+	}
+	return nil
+}
+
+// deleteMeters deletes the meters that no flow uses any more: those that look like ours.
+func (b *bridge) deleteMeters(ctx context.Context, want []openflow.Meter) error {
+	kept := b.meters[:0]
+	for i, m := range b.meters {
+		if slices.Contains(want, m) || m != portMeter(m.ID) {
+			kept = append(kept, m)
+			continue
+		}
+		if err := b.client.DeleteMeter(ctx, m.ID); err != nil {
+			b.meters = append(kept, b.meters[i:]...)
+			return err
+		}
+		b.written++
+	}
+	b.meters = kept
+	return nil
 }
 
 // same reports whether both are one and the same list.

@@ -32,6 +32,7 @@ type Config struct {
 	TunnelAddr netip.Addr
 	Datapath   string            // "system" or "netdev"
 	Mappings   map[string]string // physical network -> bridge, which must exist
+	Reach      Reach             // what the host sees of others
 }
 
 // State is a port's device on the host, joined with the view.
@@ -40,6 +41,7 @@ type State struct {
 	Network   *model.NetworkView
 	VLAN      uint16
 	Interface *vsw.Interface // nil: the device is not there yet
+	Leg       bool           // of a router: its device is ours to make, and nothing filters it
 	Problem   string         // why it cannot be wired at all
 }
 
@@ -55,14 +57,14 @@ func (s *State) bridged() bool {
 // ByIptables reports whether iptables filters the port: it is plugged in by a
 // Linux bridge, or will be.
 func (s *State) ByIptables() bool {
-	return s.bridged() || s.Interface == nil && s.Port.Firewall == model.FirewallHybrid
+	return !s.Leg && (s.bridged() || s.Interface == nil && s.Port.Firewall == model.FirewallHybrid)
 }
 
 // BySwitch reports whether flows filter the port: its TAP is on the switch itself,
 // or will be. A port that is moving from the one to the other is filtered twice,
 // never not at all: by what its device can have, and by what its binding says.
 func (s *State) BySwitch() bool {
-	return s.Interface != nil && !s.bridged() || s.Port.Firewall == model.FirewallNative
+	return !s.Leg && (s.Interface != nil && !s.bridged() || s.Port.Firewall == model.FirewallNative)
 }
 
 // OFPort is the OpenFlow number of the port's device, 0 while it has none.
@@ -78,6 +80,8 @@ type Joined struct {
 	Ports    []State // in order of their ids
 	Desired  vsw.Desired
 	Pipeline pipeline.Input
+	// Legs are those that routers have on the networks of the host, in order of their ports' ids.
+	Legs map[model.NetworkID][]*model.LegView
 	// Released are VLAN ids whose network has left the host: what the switch has learned with them must go
 	// before another network uses them.
 	Released []uint16
@@ -127,10 +131,11 @@ func interfacesByPort(s *vsw.State) map[model.PortID]*vsw.Interface {
 // Join computes what a host should have from the view and the switch's state.
 func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLANs) *Joined {
 	j := &Joined{Pipeline: pipeline.Input{
-		L2Population: l2pop, Networks: map[model.NetworkID]pipeline.Network{}, Ports: map[model.PortID]*model.PortView{}, Peers: view.Peers,
-		Local: pipeline.Local{TunnelAddr: cfg.TunnelAddr, Ports: map[model.PortID]uint32{}, Filtered: map[model.PortID]bool{}, Tunnels: map[pipeline.Tunnel]uint32{}, Physical: map[string]pipeline.Physical{}},
+		L2Population: l2pop, Host: view.Host, Routers: map[model.RouterID]pipeline.Router{}, Networks: map[model.NetworkID]pipeline.Network{}, Ports: map[model.PortID]*model.PortView{}, Peers: view.Peers,
+		Local: pipeline.Local{TunnelAddr: cfg.TunnelAddr, Ports: map[model.PortID]uint32{}, Filtered: map[model.PortID]bool{}, Tunnels: map[pipeline.Tunnel]uint32{}, Physical: map[string]pipeline.Physical{}, Watched: cfg.Reach.Watched},
 	}}
 	j.bridges(cfg, s)
+	j.legs(view)
 	devices := interfacesByPort(s)
 	j.Released = vlans.Keep(func(n model.NetworkID) bool { return view.Networks[n] != nil })
 	// In order, so that a host that starts anew numbers its networks the same way each time.
@@ -142,8 +147,28 @@ func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLA
 	for _, id := range slices.SortedFunc(maps.Keys(view.Ports), func(a, b model.PortID) int { return a.Compare(b.UUID) }) {
 		j.port(view.Ports[id], devices[id])
 	}
-	j.tunnels(cfg, s)
+	for id, r := range view.Routers {
+		j.Pipeline.Routers[id] = pipeline.Router{View: r, Active: r.ServedBy(view.Host) && cfg.Reach.answers(r, view.Host)}
+	}
+	j.tunnels(cfg, view, s)
 	return j
+}
+
+// legs finds the routers of the host's networks. One that is down has no legs.
+func (j *Joined) legs(view *model.HostView) {
+	j.Legs = map[model.NetworkID][]*model.LegView{}
+	for _, r := range view.Routers {
+		if !r.AdminStateUp {
+			continue
+		}
+		for i := range r.Legs {
+			l := &r.Legs[i]
+			j.Legs[l.NetworkID] = append(j.Legs[l.NetworkID], l)
+		}
+	}
+	for _, legs := range j.Legs {
+		slices.SortFunc(legs, func(a, b *model.LegView) int { return a.PortID.Compare(b.PortID.UUID) })
+	}
 }
 
 // bridges wants br-int, br-tun and the way between them and to physical networks.
@@ -196,11 +221,14 @@ func ofport(s *vsw.State, name string) uint32 {
 
 // port joins one port with its device.
 func (j *Joined) port(p *model.PortView, dev *vsw.Interface) {
-	st := State{Port: p, Interface: dev}
+	st := State{Port: p, Interface: dev, Leg: p.IsRouterPort()}
 	n, ok := j.Pipeline.Networks[p.NetworkID]
 	switch {
 	case !ok:
 		st.Problem = "this host has no way to the port's network"
+	case st.Leg && dev != nil && dev.Name != LegName(p.ID, p.DeviceOwner == model.OwnerRouterGateway):
+		st.Problem = "another device claims to be the router's leg: " + dev.Name
+	case st.Leg:
 	case p.Firewall != model.FirewallHybrid && p.Firewall != model.FirewallNative:
 		st.Problem = fmt.Sprintf("there is no firewall driver %q", p.Firewall)
 	case dev != nil && dev.OFPort < 0:
@@ -217,24 +245,29 @@ func (j *Joined) port(p *model.PortView, dev *vsw.Interface) {
 	if st.BySwitch() {
 		j.Pipeline.Local.Filtered[p.ID] = true
 	}
-	if dev == nil {
+	var want vsw.DesiredPort
+	switch {
+	case st.Leg:
+		want = legPort(p)
+	case dev == nil:
 		return
+	default:
+		want = vsw.DesiredPort{Bridge: BrInt, Name: dev.Name}
 	}
 	if n := st.OFPort(); n > 0 {
 		j.Pipeline.Local.Ports[p.ID] = n
 	}
 	// Neutron's agent keeps the same keys there, and reads them after a restart.
-	j.Desired.Ports = append(j.Desired.Ports, vsw.DesiredPort{
-		Bridge: BrInt, Name: dev.Name, Tag: vsw.Tag(int(st.VLAN)),
-		OtherConfig: map[string]string{
-			"net_uuid": p.NetworkID.String(), "network_type": string(n.View.Segment.Type), "physical_network": n.View.Segment.Physical,
-			"segmentation_id": strconv.Itoa(int(n.View.Segment.Tag)), "tag": strconv.Itoa(int(st.VLAN)),
-		},
-	})
+	want.Tag = vsw.Tag(int(st.VLAN))
+	want.OtherConfig = map[string]string{
+		"net_uuid": p.NetworkID.String(), "network_type": string(n.View.Segment.Type), "physical_network": n.View.Segment.Physical,
+		"segmentation_id": strconv.Itoa(int(n.View.Segment.Tag)), "tag": strconv.Itoa(int(st.VLAN)),
+	}
+	j.Desired.Ports = append(j.Desired.Ports, want)
 }
 
-// tunnels wants one tunnel a type and host that shares a network.
-func (j *Joined) tunnels(cfg Config, s *vsw.State) {
+// tunnels wants one tunnel a type and host that shares a network, or serves a router with a leg on it.
+func (j *Joined) tunnels(cfg Config, view *model.HostView, s *vsw.State) {
 	if !cfg.TunnelAddr.IsValid() {
 		return
 	}
@@ -246,6 +279,17 @@ func (j *Joined) tunnels(cfg Config, s *vsw.State) {
 		}
 		want[pipeline.Tunnel{Type: n.View.Segment.Type, Remote: p.Tunnel}] = true
 	}
+	j.gatewayTunnels(view, func(t model.NetworkType, g model.GatewayView) {
+		if g.Tunnel != cfg.TunnelAddr {
+			want[pipeline.Tunnel{Type: t, Remote: g.Tunnel}] = true
+		}
+	})
+	watched := map[pipeline.Tunnel]bool{}
+	j.watchTunnels(view, func(t pipeline.Tunnel) {
+		if t.Remote != cfg.TunnelAddr {
+			want[t], watched[t] = true, true
+		}
+	})
 	order := slices.SortedFunc(maps.Keys(want), func(a, b pipeline.Tunnel) int {
 		if c := a.Remote.Compare(b.Remote); c != 0 {
 			return c
@@ -254,13 +298,17 @@ func (j *Joined) tunnels(cfg Config, s *vsw.State) {
 	})
 	for _, t := range order {
 		name := TunnelName(t.Type, t.Remote)
-		j.Desired.Ports = append(j.Desired.Ports, vsw.DesiredPort{
+		p := vsw.DesiredPort{
 			Bridge: BrTun, Name: name, Type: string(t.Type),
 			Options: map[string]string{
 				"df_default": "true", "in_key": "flow", "out_key": "flow",
 				"local_ip": cfg.TunnelAddr.String(), "remote_ip": t.Remote.String(),
 			},
-		})
+		}
+		if watched[t] {
+			p.BFD = bfd()
+		}
+		j.Desired.Ports = append(j.Desired.Ports, p)
 		if n := ofport(s, name); n > 0 {
 			j.Pipeline.Local.Tunnels[t] = n
 		}

@@ -26,6 +26,9 @@ const (
 const (
 	echoReply       = 0
 	echoRequest     = 8
+	echoRequest6    = 128
+	echoReply6      = 129
+	routerSolicit   = 133
 	routerAdvert    = 134
 	neighborSolicit = 135
 	neighborAdvert  = 136
@@ -157,7 +160,7 @@ func outputs(ports []port, open bool) []flow.Action {
 	filtered := false
 	for _, p := range ports {
 		switch {
-		case open && !p.open:
+		case open && !p.open, p.leg != nil && !p.leg.active:
 		case p.filtered:
 			filtered = true
 		default:
@@ -222,6 +225,10 @@ func (b *builder) intDHCP(n *network, cookie uint64) {
 			Uint(flow.ICMPType, echoRequest).Uint(flow.ICMPCode, 0)
 		b.brInt(cookie, IntLocalEgress, prioAnswer, ping, answerPing(mac, addr)...)
 	}
+	for _, addr := range n.dhcp6 {
+		ping := n.on(icmpv6(echoRequest6)).EthDst(hw(mac)).Addr(flow.IPv6Dst, addr)
+		b.brInt(cookie, IntLocalEgress, prioAnswer, ping, answerPing6(mac, addr)...)
+	}
 	b.brInt(cookie, IntDeliver, prioLocal, n.on(flow.Match{}).EthDst(hw(mac)))
 }
 
@@ -254,12 +261,17 @@ func answerPing(mac model.MAC, addr netip.Addr) []flow.Action {
 
 // intPort wires a port.
 func (b *builder) intPort(n *network, p port) {
+	if p.leg != nil {
+		b.localLeg(n, p)
+		return
+	}
 	c := Cookie(model.KindPort, p.view.ID.UUID)
 	from := flow.Match{}.InPort(p.ofport)
 
 	// An access port: a tag, even of VLAN 0, is no business of the guest's.
 	b.brInt(c, IntClassify, prioTagged, from.Masked(flow.VlanTCI, 0x1000, 0x1000))
 	b.portDHCP(n, p, c)
+	b.portIPv6(n, p, c)
 	if p.view.PortSecurity {
 		b.antiSpoof(n, p, c)
 	} else {
@@ -275,10 +287,9 @@ func (b *builder) portDHCP(n *network, p port, cookie uint64) {
 		return
 	}
 	request := udp(flow.EtherTypeIPv4, dhcpClientPort, dhcpServerPort).InPort(p.ofport).EthSrc(hw(p.view.MAC))
-	toAgent := flow.Controller{Userdata: slices.Clone(p.view.ID.UUID[:])}
-	b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, netip.AddrFrom4([4]byte{255, 255, 255, 255})), toAgent)
+	b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, netip.AddrFrom4([4]byte{255, 255, 255, 255})), b.toAgent(p)...)
 	for _, addr := range n.dhcp4 {
-		b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, addr), toAgent)
+		b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, addr), b.toAgent(p)...)
 	}
 }
 

@@ -38,6 +38,7 @@ func (b *builder) checkNetworks() map[model.NetworkID]*network {
 		}
 		vlans[in.VLAN], segments[segment] = true, true
 		b.checkDHCP(n)
+		checkIPv6(n)
 		byID[id] = n
 		b.networks = append(b.networks, n)
 	}
@@ -139,7 +140,7 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 			continue
 		case !v.AdminStateUp || !n.view.AdminStateUp:
 			continue // as it should be: down
-		case v.PortSecurity && v.Firewall == model.FirewallNative && !b.in.Local.Filtered[id]:
+		case v.PortSecurity && !v.IsRouterPort() && v.Firewall == model.FirewallNative && !b.in.Local.Filtered[id]:
 			// Nothing filters such a port: rather no traffic.
 			b.problem(model.KindPort, id.UUID, "no flows filter the port")
 			continue
@@ -158,6 +159,12 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 		}
 		used[ofport], macs[onNetwork{v.NetworkID, v.MAC}] = true, true
 		p := port{view: v, ofport: ofport, open: Learns(v), filtered: v.PortSecurity && b.in.Local.Filtered[id]}
+		if v.IsRouterPort() {
+			if p.open, p.filtered, p.leg = false, false, n.leg(id); p.leg == nil {
+				b.problem(model.KindPort, id.UUID, "its router is not served by this host")
+				continue
+			}
+		}
 		n.open = n.open || p.open
 		n.ports = append(n.ports, p)
 		b.out.Wired = append(b.out.Wired, id)
@@ -189,7 +196,7 @@ func (b *builder) reservedIntPort(ofport uint32) bool {
 
 // checkPeers hands peers to their networks and finds the tunnels to them.
 func (b *builder) checkPeers(networks map[model.NetworkID]*network) {
-	wanted := map[Tunnel]bool{}
+	wanted := b.legTunnels()
 	macs := map[onNetwork]bool{}
 	for _, id := range sortedKeys(b.in.Peers, comparePorts) {
 		v := b.in.Peers[id]

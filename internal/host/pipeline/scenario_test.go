@@ -103,6 +103,9 @@ func scenarios() map[string]Input {
 
 	v6 := host().network(1, model.TypeGRE, 100).port(1, 11)
 	v6.Networks[netID(1)].View.Subnets[0].CIDR = netip.MustParsePrefix("2001:db8::/64")
+	v6.Local.MeterLimit = 65535
+	v6.Networks[netID(1)].View.Subnets[0].RAMode = model.IPv6Stateful
+	v6.Networks[netID(1)].View.Subnets[0].AddressMode = model.IPv6Stateful
 	v6.Networks[netID(1)].View.DHCPAddrs = []netip.Addr{addr("2001:db8::2")}
 	v6.Ports[portID(11)].FixedIPs = []model.FixedIP{{Addr: addr("2001:db8::11")}}
 	v6.Ports[portID(11)].AddressPairs = []model.AddressPair{{Prefix: netip.MustParsePrefix("2001:db8:0:1::/64"), MAC: mac(11)}}

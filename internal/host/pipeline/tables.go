@@ -83,7 +83,7 @@ const (
 	prioDeadVLAN  = 65535 // as Neutron has it
 	prioTracked   = 1000  // IntClassify: tracked before it came here
 	prioTagged    = 300   // IntClassify: a tag from an access port
-	prioDHCP      = 200   // IntClassify: DHCP to the agent
+	prioDHCP      = 200   // IntClassify: DHCP and router solicitations to the agent
 	prioARP       = 10    // IntClassify: ARP and ND to IntNeighbours
 	prioPort      = 9     // IntClassify: what else a port sends
 	prioSegment   = 3     // IntClassify: a known network from an uplink
@@ -93,6 +93,7 @@ const (
 	prioServer    = 10    // IntSource: routers' and DHCP servers' messages
 	prioAnswer    = 10    // IntLocalEgress: answered by the host
 	prioLocal     = 100   // IntDeliver: MAC of a port of this host
+	prioStandby   = 101   // IntDeliver: leg of a router that another host answers for, from the uplink
 	prioRemote    = 90    // IntDeliver: MAC known elsewhere
 	prioGroup     = 4     // IntDeliver: broadcast and multicast
 	prioUnknown   = 1     // IntDeliver: unicast to a MAC that nobody told us of

@@ -231,5 +231,5 @@ func hostname(p *model.PortView, a netip.Addr) string {
 	if p.DNSName != "" {
 		return p.DNSName
 	}
-	return fmt.Sprintf("host-%s", strings.ReplaceAll(a.String(), ".", "-"))
+	return fmt.Sprintf("host-%s", strings.NewReplacer(".", "-", ":", "-").Replace(a.String()))
 }

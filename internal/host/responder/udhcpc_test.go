@@ -82,7 +82,7 @@ func guestLink(t *testing.T) string {
 }
 
 // serve answers what comes in on a device until the test ends.
-func serve(t *testing.T, d *DHCP, device string) {
+func serve(t *testing.T, d *Guests, device string) {
 	t.Helper()
 	link, err := net.InterfaceByName(device)
 	if err != nil {
@@ -115,7 +115,7 @@ func serve(t *testing.T, d *DHCP, device string) {
 				return
 			}
 			// Our own frames come in as well, and are no requests.
-			if answer, err := d.Answer(testPort, frame[:n]); err == nil && answer != nil {
+			if answer, err := single(d.Answer(testPort, frame[:n])); err == nil && answer != nil {
 				if _, err := socket.Write(answer); err != nil {
 					t.Errorf("writing to %s: %v", device, err)
 				}

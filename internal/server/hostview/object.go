@@ -7,9 +7,16 @@ import (
 	"weft/internal/server/store"
 )
 
-// local reports whether a port is to be wired by a host.
-func local(p *model.Port, host string) bool {
-	return p != nil && p.Binding.HostID == host && p.Binding.VIFType == model.VIFOVS
+// local reports whether a port is to be wired by a host: the one that it is bound to, or every one
+// that serves the router whose leg it is.
+func local(s *store.Snapshot, p *model.Port, host string) bool {
+	if p == nil {
+		return false
+	}
+	if r, ok := p.RouterOf(); ok {
+		return serves(s.Router(r), host)
+	}
+	return p.Binding.HostID == host && p.Binding.VIFType == model.VIFOVS
 }
 
 // portView is a port as the host that wires it sees it.
@@ -75,10 +82,10 @@ func dhcpPort(s *store.Snapshot, id model.NetworkID) *model.Port {
 }
 
 // peerView is a port elsewhere as the host sees it; nil when it is not elsewhere, or when its
-// network needs no tunnel to reach it.
+// network needs no tunnel to reach it. Legs of routers are none: RouterView tells where they are.
 func peerView(s *store.Snapshot, id model.PortID, host string) *model.PeerView {
 	p := s.Port(id)
-	if p == nil || !p.AdminStateUp || p.Binding.HostID == "" || p.Binding.HostID == host || p.Binding.VIFType != model.VIFOVS {
+	if p == nil || p.IsRouterPort() || !p.AdminStateUp || p.Binding.HostID == "" || p.Binding.HostID == host || p.Binding.VIFType != model.VIFOVS {
 		return nil
 	}
 	h := s.Host(p.Binding.HostID)

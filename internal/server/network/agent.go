@@ -11,8 +11,8 @@ import (
 )
 
 // UpdateAgent changes what an operator decides about a host. With
-// AdminStateUp false no new ports are bound there; those that are stay.
-func (r *Rules) UpdateAgent(tx *store.Tx, _ Env, who authn.Principal, id model.AgentID, spec AgentSpec) (*model.Host, error) {
+// AdminStateUp false no new ports are bound there; those that are stay, and routers go to other hosts.
+func (r *Rules) UpdateAgent(tx *store.Tx, env Env, who authn.Principal, id model.AgentID, spec AgentSpec) (*model.Host, error) {
 	old, err := r.Agent(tx, who, id)
 	if err != nil {
 		return nil, err
@@ -30,12 +30,13 @@ func (r *Rules) UpdateAgent(tx *store.Tx, _ Env, who authn.Principal, id model.A
 		return old, nil
 	}
 	tx.PutHost(h)
+	r.placeRouters(tx, env, old, h.Name)
 	return h, nil
 }
 
 // DeleteAgent forgets a host whose agent is gone. The caller knows whether its session
 // is alive; a live agent would come back at once.
-func (r *Rules) DeleteAgent(tx *store.Tx, _ Env, who authn.Principal, id model.AgentID, alive bool) error {
+func (r *Rules) DeleteAgent(tx *store.Tx, env Env, who authn.Principal, id model.AgentID, alive bool) error {
 	h, err := r.Agent(tx, who, id)
 	if err != nil {
 		return err
@@ -47,5 +48,6 @@ func (r *Rules) DeleteAgent(tx *store.Tx, _ Env, who authn.Principal, id model.A
 		return fault.New(fault.Conflict, "AgentInUse", "Agent %s is alive. Stop it before it is deleted.", id)
 	}
 	tx.DeleteHost(h.Name)
+	r.placeRouters(tx, env, h, h.Name)
 	return nil
 }

@@ -47,6 +47,11 @@ type Config struct {
 	MaxDHCPOptions  int     // per port
 	MaxTags         int     // per object
 	DNSDomain       string  // of host names, with a final dot
+
+	RouterHA          bool // a router is redundant unless an admin says otherwise
+	RouterDistributed bool // … and distributed
+	MaxGateways       int  // hosts that serve one redundant router: max_l3_agents_per_router
+	MaxRoutes         int  // extra routes per router
 }
 
 // The resources that have a quota.
@@ -56,6 +61,9 @@ const (
 	QuotaPort              = "port"
 	QuotaSecurityGroup     = "security_group"
 	QuotaSecurityGroupRule = "security_group_rule"
+	QuotaRouter            = "router"
+	QuotaFloatingIP        = "floatingip"
+	QuotaSubnetPool        = "subnetpool"
 )
 
 // DefaultConfig returns Neutron's defaults for a GRE cloud.
@@ -73,7 +81,7 @@ func DefaultConfig() Config {
 		Quotas: map[string]int64{
 			QuotaNetwork: 100, QuotaSubnet: 100, QuotaPort: 500,
 			QuotaSecurityGroup: 10, QuotaSecurityGroupRule: 100,
-			"floatingip": 50, "router": 10, "rbac_policy": 10, "subnetpool": -1, "trunk": -1,
+			QuotaFloatingIP: 50, QuotaRouter: 10, "rbac_policy": 10, QuotaSubnetPool: -1, "trunk": -1,
 		},
 		MACBase:         [3]byte{0xfa, 0x16, 0x3e},
 		MaxAddressPairs: 10,
@@ -83,6 +91,9 @@ func DefaultConfig() Config {
 		MaxDHCPOptions:  20,
 		MaxTags:         50,
 		DNSDomain:       "openstacklocal.",
+		RouterHA:        true,
+		MaxGateways:     3,
+		MaxRoutes:       30,
 	}
 }
 
@@ -124,6 +135,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MACBase == [3]byte{} || c.MACBase[0]&1 == 1 {
 		return fmt.Errorf("base_mac: must be a unicast address")
+	}
+	if c.MaxGateways < 1 {
+		return fmt.Errorf("max_l3_agents_per_router: must be at least 1")
 	}
 	for _, k := range slices.Sorted(maps.Keys(c.Quotas)) {
 		if c.Quotas[k] < -1 {

@@ -32,19 +32,9 @@ func (r *Rules) syncDHCP(tx *store.Tx, env Env, n *model.Network) error {
 	if old != nil {
 		p = old.Clone()
 	} else {
-		mac, err := r.newMAC(tx, env, n.ID)
-		if err != nil {
+		var err error
+		if p, err = r.servicePort(tx, env, n, n.ProjectID, model.OwnerDHCP, model.DHCPDeviceID(n.ID)); err != nil {
 			return err
-		}
-		p = &model.Port{
-			Meta:         env.meta(n.ProjectID, Opt[string]{}, Opt[string]{}, 1),
-			ID:           model.PortID{UUID: env.uuid()},
-			NetworkID:    n.ID,
-			MAC:          mac,
-			AdminStateUp: true,
-			DeviceID:     model.DHCPDeviceID(n.ID),
-			DeviceOwner:  model.OwnerDHCP,
-			Binding:      model.Binding{VIFType: model.VIFUnbound},
 		}
 	}
 	a := &addressing{tx: tx, env: env, port: p}

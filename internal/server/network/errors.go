@@ -52,6 +52,10 @@ func agentNotFound(id model.AgentID) *fault.Error {
 	return fault.New(fault.NotFound, "AgentNotFound", "Agent %s could not be found.", id)
 }
 
+func routerNotFound(id model.RouterID) *fault.Error {
+	return fault.New(fault.NotFound, "RouterNotFound", "Router %s could not be found", id)
+}
+
 func qosPolicyNotFound(id string) *fault.Error {
 	return fault.New(fault.NotFound, "QosPolicyNotFound", "QoS policy %s could not be found.", id)
 }
@@ -92,6 +96,34 @@ func (a *access) attr(name string, present bool) *access {
 	if !policy.Allowed(a.who, action, a.target) {
 		a.denied = true
 	}
+	return a
+}
+
+// part is an attribute of an attribute.
+type part struct {
+	name    string
+	present bool
+}
+
+// nested adds an attribute that has attributes of its own, with those of them that are present.
+func (a *access) nested(name string, present bool, parts ...part) *access {
+	if !present {
+		return a
+	}
+	action := a.action + ":" + name
+	text := "rule:" + action
+	a.denied = a.denied || !policy.Allowed(a.who, action, a.target)
+	var inner []string
+	for _, p := range parts {
+		if p.present {
+			inner = append(inner, "rule:"+action+":"+p.name)
+			a.denied = a.denied || !policy.Allowed(a.who, action+":"+p.name, a.target)
+		}
+	}
+	if inner != nil {
+		text = "(" + text + " and (" + strings.Join(inner, " and ") + "))"
+	}
+	a.text = "(" + a.text + " and " + text + ")"
 	return a
 }
 

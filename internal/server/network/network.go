@@ -101,6 +101,10 @@ func (r *Rules) UpdateNetwork(tx *store.Tx, env Env, who authn.Principal, id mod
 	if err := checkDefaultExternal(tx, n); err != nil {
 		return nil, err
 	}
+	if old.External && !n.External && hasGateways(tx, id) {
+		return nil, fault.New(fault.Conflict, "ExternalNetworkInUse", "External network %s cannot be updated to be made non-external, "+
+			"since it has existing gateway ports.", id)
+	}
 	if old.Shared && !n.Shared && usedByOthers(tx, old) {
 		return nil, fault.New(fault.Conflict, "InvalidSharedSetting",
 			"Unable to reconfigure sharing settings for network %s. Multiple tenants are using it.", id)
@@ -199,6 +203,16 @@ func checkDefaultExternal(tx *store.Tx, n *model.Network) error {
 		}
 	}
 	return nil
+}
+
+// hasGateways reports whether routers or floating IPs use a network as external.
+func hasGateways(tx *store.Tx, id model.NetworkID) bool {
+	for p := range tx.PortsByNetwork(id) {
+		if p.DeviceOwner == model.OwnerRouterGateway || p.DeviceOwner == model.OwnerFloatingIP {
+			return true
+		}
+	}
+	return false
 }
 
 // usedByOthers reports whether another project has a subnet or a port on the

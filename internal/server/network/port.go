@@ -52,7 +52,7 @@ func (r *Rules) CreatePort(tx *store.Tx, env Env, who authn.Principal, spec Port
 	if v, ok := spec.UplinkStatus.Get(); ok {
 		p.UplinkStatus = &v
 	}
-	if p.IsDHCPService() {
+	if isReserved(p) {
 		return nil, reservedDevice(p)
 	}
 	if p.Binding.Profile, err = profile(spec.Profile); err != nil {
@@ -147,6 +147,11 @@ func (r *Rules) UpdatePort(tx *store.Tx, env Env, who authn.Principal, id model.
 	if err := checkPortTexts(&spec); err != nil {
 		return nil, err
 	}
+	if isL3(old.DeviceOwner) {
+		if err := refuseServicePort(old, &spec); err != nil {
+			return nil, err
+		}
+	}
 	p := old.Clone()
 	set(&p.Name, spec.Name)
 	set(&p.Description, spec.Description)
@@ -158,7 +163,7 @@ func (r *Rules) UpdatePort(tx *store.Tx, env Env, who authn.Principal, id model.
 	set(&p.DataPlaneStatus, spec.DataPlaneStatus)
 	set(&p.NUMAPolicy, spec.NUMAPolicy)
 	set(&p.DeviceProfile, spec.DeviceProfile)
-	if p.IsDHCPService() != old.IsDHCPService() {
+	if (isReserved(p) || isReserved(old)) && (p.DeviceID != old.DeviceID || p.DeviceOwner != old.DeviceOwner) {
 		return nil, reservedDevice(old)
 	}
 	if spec.DHCPOptions.Set {
@@ -331,7 +336,7 @@ func (r *Rules) DeletePort(tx *store.Tx, _ Env, who authn.Principal, id model.Po
 	if err := checkRevision(ifMatch, p.Revision); err != nil {
 		return err
 	}
-	if isL3(p.DeviceOwner) || p.IsDHCPService() {
+	if isReserved(p) {
 		return fault.New(fault.Conflict, "ServicePortInUse",
 			"Port %s cannot be deleted directly via the port API: has device owner %s.", id, p.DeviceOwner)
 	}
@@ -365,13 +370,42 @@ func isNetworkService(owner string) bool { return strings.HasPrefix(owner, "netw
 
 // isL3 reports whether a port of this owner is managed by the router API.
 func isL3(owner string) bool {
-	return isRouterInterface(owner) || owner == "network:router_gateway" || owner == "network:floatingip" ||
+	return isRouterInterface(owner) || owner == model.OwnerRouterGateway || owner == model.OwnerFloatingIP ||
 		owner == "network:router_ha_interface"
 }
 
+// isReserved reports whether a port is one that only the rules make, and only they remove: hosts, and the
+// checks of what is in use, trust these without asking (OSSA-2014-008, OSSA-2015-018, CVE-2026-50266).
+// Nobody, whatever the role, may make a port one of them or one of them another by the port API.
+func isReserved(p *model.Port) bool { return isL3(p.DeviceOwner) || p.IsDHCPService() }
+
 func reservedDevice(p *model.Port) *fault.Error {
 	return fault.New(fault.Conflict, "ServicePortInUse",
-		"Port %s cannot be changed to or from the DHCP port of its network.", p.ID)
+		"Port %s cannot be changed to or from a port of its network's DHCP, a router or a floating IP.", p.ID)
+}
+
+// refuseServicePort refuses changes of a router's or floating IP's port that are for its owner to make.
+func refuseServicePort(p *model.Port, s *PortSpec) error {
+	for _, a := range []struct {
+		name    string
+		present bool
+	}{
+		{"device_id", s.DeviceID.Set && s.DeviceID.Value != p.DeviceID},
+		{"device_owner", s.DeviceOwner.Set && s.DeviceOwner.Value != p.DeviceOwner},
+		{"fixed_ips", s.FixedIPs.Set},
+		{"mac_address", s.MAC.Set && s.MAC.Value != p.MAC},
+		{"port_security_enabled", s.PortSecurity.Or(false)},
+		{"security_groups", len(s.SecurityGroups.Value) > 0},
+		{"allowed_address_pairs", len(s.AddressPairs.Value) > 0},
+		{"binding:host_id", s.HostID.Set && s.HostID.Value != p.Binding.HostID},
+		{"binding:vnic_type", s.VNICType.Or(vnicNormal) != vnicNormal},
+	} {
+		if a.present {
+			return fault.New(fault.Conflict, "ServicePortInUse", "%s of port %s cannot be changed directly via the port API: "+
+				"has device owner %s.", a.name, p.ID, p.DeviceOwner)
+		}
+	}
+	return nil
 }
 
 func groupsNeedPortSecurity() *fault.Error {

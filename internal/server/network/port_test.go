@@ -268,8 +268,8 @@ func TestRebinding(t *testing.T) {
 	p := w.port(admin, n, func(s *PortSpec) { s.HostID = Some("compute1") })
 	w.host("compute1")
 	if err := w.do(func(tx *store.Tx) error {
-		if got := w.rules.RebindHost(tx, w.env, "compute1"); got != 1 {
-			t.Errorf("%d ports bound, want 1", got)
+		if got, more := w.rules.RebindHost(tx, w.env, nil, "compute1"); got != 1 || more {
+			t.Errorf("%d ports bound, more: %v; want 1 and no more", got, more)
 		}
 		return nil
 	}); err != nil {
@@ -291,13 +291,50 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
-func TestRouterPortsAreNotDeletedDirectly(t *testing.T) {
+// TestRebindingAFullHost: a host may have more ports than one transaction may change.
+func TestRebindingAFullHost(t *testing.T) {
+	const ports = 20_000 // of them a transaction holds half
 	w := newWorld(t)
-	n := w.network(demo, NetworkSpec{})
-	for _, owner := range []string{"network:router_interface", "network:router_gateway", "network:floatingip"} {
-		p := w.port(admin, n, func(s *PortSpec) { s.DeviceOwner = Some(owner) })
-		err := w.do(func(tx *store.Tx) error { return w.rules.DeletePort(tx, w.env, admin, p.ID, nil) })
-		wantFault(t, err, fault.Conflict, "ServicePortInUse", "Port "+p.ID.String()+" cannot be deleted directly via the port API: has device owner "+owner+".")
+	n := w.network(admin, NetworkSpec{})
+	for start := 0; start < ports; start += 4000 {
+		if err := w.do(func(tx *store.Tx) error {
+			for i := start; i < start+4000; i++ {
+				tx.PutPort(&model.Port{ID: model.PortID{UUID: model.UUID{14: byte(i >> 8), 15: byte(i)}}, NetworkID: n.ID,
+					Binding: model.Binding{HostID: "compute1", VIFType: model.VIFBindingFailed}})
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.host("compute1")
+	done := 0
+	for more := true; more; {
+		if err := w.do(func(tx *store.Tx) error {
+			n, again := w.rules.RebindHost(tx, w.env, tx.Host("compute1"), "compute1")
+			done, more = done+n, again
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if done != ports {
+		t.Fatalf("%d ports bound, want %d", done, ports)
+	}
+	for p := range w.store.Snapshot().PortsByHost("compute1") {
+		if p.Binding.VIFType != model.VIFOVS {
+			t.Fatalf("port %s: binding %+v", p.ID, p.Binding)
+		}
+	}
+	// A host that is gone between two transactions binds nothing, and ends it.
+	if err := w.do(func(tx *store.Tx) error {
+		tx.DeleteHost("compute1")
+		if got, more := w.rules.RebindHost(tx, w.env, tx.Host("compute1"), "compute1"); got != 0 || more {
+			t.Errorf("%d ports bound to a host that is gone, more: %v", got, more)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
 

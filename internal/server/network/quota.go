@@ -33,11 +33,17 @@ type groupCounter interface {
 	SecurityGroupRuleCount(project string) int
 }
 
+type routerCounter interface {
+	RouterCount(project string) int
+	FloatingIPCount(project string) int
+}
+
 // quotaView is what quotas are derived from: a snapshot or a transaction.
 type quotaView interface {
 	quotaReader
 	portCounter
 	groupCounter
+	routerCounter
 }
 
 // DefaultLimits returns the limits of a project that has none of its own.
@@ -75,6 +81,10 @@ func used(rd quotaView, project, resource string) int64 {
 		return int64(rd.SecurityGroupCount(project))
 	case QuotaSecurityGroupRule:
 		return int64(rd.SecurityGroupRuleCount(project))
+	case QuotaRouter:
+		return int64(rd.RouterCount(project))
+	case QuotaFloatingIP:
+		return int64(rd.FloatingIPCount(project))
 	}
 	return 0
 }

@@ -81,7 +81,7 @@ func TestDeviceOwnerNeverChangesPortSecurityLater(t *testing.T) {
 	w := newWorld(t)
 	n := w.network(demo, NetworkSpec{})
 	p := w.port(demo, n)
-	p, err := w.tryUpdatePort(demo, p.ID, PortSpec{DeviceOwner: Some("network:router_interface")})
+	p, err := w.tryUpdatePort(demo, p.ID, PortSpec{DeviceOwner: Some("network:x")})
 	if err != nil || !p.PortSecurity || len(p.SecurityGroups) != 1 {
 		t.Fatalf("port %+v, %v", p, err)
 	}
@@ -378,5 +378,46 @@ func TestEveryActionIsInTheTable(t *testing.T) {
 	}
 	if len(actions) < 40 {
 		t.Fatalf("only %d actions found", len(actions))
+	}
+}
+
+// OSSA-2014-008, OSSA-2015-018, CVE-2026-50266: hosts forward for routers' ports unfiltered, so that nobody, admins
+// included, gives a port such an owner or takes it away by the port API; nor is a port a router's because its device id says so.
+func TestRouterPortsAreMadeByTheRulesOnly(t *testing.T) {
+	w := newWorld(t)
+	n := w.network(demo, NetworkSpec{})
+	sub := w.subnet(demo, n, "10.7.0.0/24")
+	rt := w.router(demo)
+	leg := w.addLeg(demo, rt, sub)
+	for _, who := range []authn.Principal{demo, admin} {
+		for _, owner := range []string{model.OwnerRouterInterface, model.OwnerRouterInterfaceDistributed, model.OwnerRouterInterfaceHA,
+			model.OwnerRouterGateway, model.OwnerFloatingIP, "network:router_centralized_snat", "network:router_ha_interface"} {
+			_, err := w.tryPort(who, n, func(s *PortSpec) { s.DeviceOwner, s.DeviceID = Some(owner), Some(rt.ID.String()) })
+			wantFault(t, err, fault.Conflict, "ServicePortInUse", "")
+			p := w.port(who, n, func(s *PortSpec) { s.DeviceID = Some(rt.ID.String()) })
+			_, err = w.tryUpdatePort(who, p.ID, PortSpec{DeviceOwner: Some(owner)})
+			wantFault(t, err, fault.Conflict, "ServicePortInUse", "")
+		}
+		for _, spec := range []PortSpec{
+			{DeviceOwner: Some("")}, {DeviceOwner: Some("compute:nova")}, {DeviceOwner: Some(model.OwnerRouterGateway)}, {DeviceID: Some("")},
+			{FixedIPs: Some([]FixedIPSpec{{Addr: addr("10.7.0.9")}})}, {PortSecurity: Some(true)},
+			{AddressPairs: Some([]AddressPairSpec{{IP: Some("10.7.0.0/24")}})},
+		} {
+			_, err := w.tryUpdatePort(who, leg.ID, spec)
+			wantFault(t, err, fault.Conflict, "ServicePortInUse", "")
+		}
+	}
+	if got := w.store.Snapshot().Port(leg.ID); got.Revision != leg.Revision {
+		t.Errorf("the leg has changed: %+v", got)
+	}
+	if _, err := w.tryUpdatePort(demo, leg.ID, PortSpec{Name: Some("inside")}); err != nil {
+		t.Errorf("a leg may have a name: %v", err)
+	}
+	if _, err := w.tryRemoveLeg(demo, rt.ID, bySubnet(sub)); err != nil {
+		t.Fatal(err)
+	}
+	// What is left says the router's id, and is none of its ports.
+	if err := w.do(func(tx *store.Tx) error { return w.rules.DeleteRouter(tx, w.env, demo, rt.ID, nil) }); err != nil {
+		t.Errorf("a port that says the router's id keeps it: %v", err)
 	}
 }

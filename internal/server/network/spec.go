@@ -162,6 +162,38 @@ type SecurityGroupRuleSpec struct {
 	RemoteAddressGroup Opt[model.AddressGroupID]
 }
 
+// RouterSpec is what a request says of a router.
+type RouterSpec struct {
+	ProjectID    Opt[string]
+	Name         Opt[string]
+	Description  Opt[string]
+	AdminStateUp Opt[bool]
+	Distributed  Opt[bool]
+	HA           Opt[bool]
+	External     Opt[GatewaySpec] // external_gateway_info; null: no gateway
+	Routes       Opt[[]model.Route]
+	ZoneHints    Opt[[]string] // availability_zone_hints
+}
+
+// GatewaySpec is what a request says of a router's external gateway.
+type GatewaySpec struct {
+	NetworkID  Opt[model.NetworkID]
+	EnableSNAT Opt[bool]
+	FixedIPs   Opt[[]FixedIPSpec] // external_fixed_ips
+}
+
+// LegSpec names a leg of a router: by a port, by a subnet, or, to remove one, by both.
+type LegSpec struct {
+	PortID   Opt[model.PortID]
+	SubnetID Opt[model.SubnetID]
+}
+
+// Leg is a leg of a router that was added or removed, and the subnets that this is about.
+type Leg struct {
+	Port    *model.Port
+	Subnets []model.SubnetID
+}
+
 // QuotaSpec is what a request says of a project's limits.
 type QuotaSpec struct {
 	Limits     map[string]int64 // by resource, "port"; -1 is unlimited
@@ -185,4 +217,5 @@ const (
 	TagPorts              TagKind = "ports"
 	TagSecurityGroups     TagKind = "security-groups"
 	TagSecurityGroupRules TagKind = "security-group-rules"
+	TagRouters            TagKind = "routers"
 )

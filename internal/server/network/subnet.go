@@ -119,6 +119,10 @@ func (r *Rules) UpdateSubnet(tx *store.Tx, env Env, who authn.Principal, id mode
 		if err := checkGateway(s); err != nil {
 			return nil, err
 		}
+		if p := tx.PortByAddr(id, old.Gateway); s.Gateway != old.Gateway && p != nil && p.IsRouterLeg() {
+			return nil, fault.New(fault.Conflict, "GatewayIpInUse",
+				"Current gateway ip %s already in use by port %s. Unable to update.", old.Gateway, p.ID)
+		}
 	}
 	if pools, ok := spec.Pools.Get(); ok {
 		if s.Pools, err = checkPools(s, pools); err != nil {
@@ -390,7 +394,8 @@ func checkGatewayOutsidePools(s *model.Subnet) error {
 
 func rangeText(r model.Range) string { return fmt.Sprintf("%s-%s", r.First, r.Last) }
 
+// isRouterInterface reports whether a port of this owner is a router's way to a tenant network.
 func isRouterInterface(owner string) bool {
-	return strings.HasPrefix(owner, "network:router_interface") ||
-		owner == "network:ha_router_replicated_interface" || owner == "network:router_centralized_snat"
+	p := model.Port{DeviceOwner: owner}
+	return p.IsRouterLeg() || strings.HasPrefix(owner, model.OwnerRouterInterface) || owner == "network:router_centralized_snat"
 }

@@ -15,6 +15,7 @@ type tagView interface {
 	subnetReader
 	portReader
 	ruleReader
+	routerReader
 }
 
 // tagged is an object as far as tags go.
@@ -67,6 +68,14 @@ func findTagged(rd tagView, who authn.Principal, kind TagKind, id model.UUID) (*
 				c := r.Clone()
 				change(&c.Meta)
 				tx.PutSecurityGroupRule(c)
+			}}
+		}
+	case TagRouters:
+		if rt := rd.Router(model.RouterID{UUID: id}); rt != nil {
+			t = &tagged{&rt.Meta, policy.RouterTarget(rt), func(tx *store.Tx, change func(*model.Meta)) {
+				c := rt.Clone()
+				change(&c.Meta)
+				tx.PutRouter(c)
 			}}
 		}
 	}

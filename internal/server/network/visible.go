@@ -26,6 +26,9 @@ type (
 		groupReader
 		SecurityGroupRule(model.SecurityGroupRuleID) *model.SecurityGroupRule
 	}
+	routerReader interface {
+		Router(model.RouterID) *model.Router
+	}
 	agentReader interface {
 		HostByAgent(model.AgentID) *model.Host
 	}
@@ -78,6 +81,15 @@ func (r *Rules) SecurityGroupRule(rd ruleReader, who authn.Principal, id model.S
 		return nil, ruleNotFound(id)
 	}
 	return rule, nil
+}
+
+// Router returns a router that the principal may see, else RouterNotFound.
+func (r *Rules) Router(rd routerReader, who authn.Principal, id model.RouterID) (*model.Router, error) {
+	rt := rd.Router(id)
+	if rt == nil || !policy.Allowed(who, "get_router", policy.RouterTarget(rt)) {
+		return nil, routerNotFound(id)
+	}
+	return rt, nil
 }
 
 // Agent returns the host of an agent that the principal may see, else

@@ -209,3 +209,5 @@ func addrsOf(p *model.Port) []string {
 	}
 	return out
 }
+
+func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }

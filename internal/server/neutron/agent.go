@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"weft/internal/model"
 	"weft/internal/server/authn"
@@ -18,8 +19,6 @@ import (
 const (
 	agentBinary = "neutron-openvswitch-agent"
 	agentType   = "Open vSwitch agent"
-	// defaultZone is the zone of hosts that name none.
-	defaultZone = "nova"
 )
 
 // agentResource declares agents: the hosts, seen through the extension agent.
@@ -68,7 +67,7 @@ func agentResource(rules *network.Rules, alive func(host string) bool) *resource
 		constant("binary", agentBinary),
 		constant("agent_type", agentType),
 		constant("topic", "N/A"),
-		d.str("availability_zone", zoneOf, nil, nil),
+		d.str("availability_zone", (*M).AvailabilityZone, nil, nil),
 		d.flag("admin_state_up", func(h *M) bool { return h.AdminStateUp }, func(s *S) *network.Opt[bool] { return &s.AdminStateUp }).putOnly(),
 		attr{
 			name: "alive",
@@ -94,8 +93,8 @@ func agentResource(rules *network.Rules, alive func(host string) bool) *resource
 }
 
 // appendConfigurations appends what operators and Nova read of an agent's set-up,
-// under the names that Neutron's agent reports.
-func appendConfigurations(b []byte, _ *view, h *model.Host) []byte {
+// under the names that Neutron's agent reports; and of one that is alive, how far its host is.
+func appendConfigurations(b []byte, v *view, h *model.Host) []byte {
 	b = append(b, `{"bridge_mappings":{`...)
 	for i, k := range slices.Sorted(maps.Keys(h.Mappings)) {
 		if i > 0 {
@@ -117,14 +116,15 @@ func appendConfigurations(b []byte, _ *view, h *model.Host) []byte {
 	b = appendString(b, h.Firewall)
 	b = append(b, `,"version":`...)
 	b = appendString(b, h.Version)
-	return append(b, '}')
-}
-
-func zoneOf(h *model.Host) string {
-	if h.Zone == "" {
-		return defaultZone
+	if p, ok := v.api.Progress(h.Name); ok {
+		b = append(b, `,"sent_revision":`...)
+		b = strconv.AppendUint(b, p.Sent, 10)
+		b = append(b, `,"applied_revision":`...)
+		b = strconv.AppendUint(b, p.Applied, 10)
+		b = append(b, `,"failed_ports":`...)
+		b = strconv.AppendInt(b, int64(p.Failed), 10)
 	}
-	return h.Zone
+	return append(b, '}')
 }
 
 // listZones serves /v2.0/availability_zones: the zones of the hosts, for
@@ -143,8 +143,8 @@ func listZones(c *call) error {
 	for h := range c.Hosts() {
 		usable := h.AdminStateUp && c.api.Alive(h.Name)
 		for _, role := range h.Roles {
-			k := key{"network", zoneOf(h)}
-			if role == "gateway" {
+			k := key{"network", h.AvailabilityZone()}
+			if role == model.RoleGateway {
 				k.resource = "router"
 			}
 			available[k] = available[k] || usable

@@ -75,6 +75,13 @@ func badRequest(format string, args ...any) *fault.Error {
 	return fault.New(fault.Invalid, "HTTPBadRequest", format, args...)
 }
 
+// badResource is the refusal of a request for a resource as a whole.
+func badResource(resource, format string, args ...any) *fault.Error {
+	e := fault.New(fault.Invalid, "BadRequest", format, args...)
+	e.Message = "Bad " + resource + " request: " + e.Message
+	return e
+}
+
 // invalidAttribute is a value that the attribute's validation refuses.
 func invalidAttribute(name, format string, args ...any) *fault.Error {
 	e := badRequest(format, args...)

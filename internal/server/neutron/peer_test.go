@@ -214,6 +214,7 @@ func TestPeer(t *testing.T) {
 	r := newRig(t, func(c *network.Config) {
 		c.VLANRanges = map[string][]network.IDRange{"physnet1": {{First: 3000, Last: 3099}}}
 		c.DNSDomain = "peer.example."
+		c.RouterHA = false
 	})
 	deviations := readDeviations(t)
 	p := &peer{names: map[string]string{}}

@@ -51,6 +51,8 @@ type resource[T, S any] struct {
 	remove func(tx *store.Tx, env network.Env, who authn.Principal, id model.UUID, ifMatch *int64) error
 
 	tagKind network.TagKind // empty: no tags
+	// actions are what a PUT of /{resource}/{id}/{action} does.
+	actions map[string]func(c *call, id string) error
 
 	byName    map[string]int // index into attributes, made by finish
 	project   func(s *S) *network.Opt[string]

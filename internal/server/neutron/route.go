@@ -31,6 +31,7 @@ func (a *API) table() map[string]*endpoint {
 	mount(t, portResource(a.Rules))
 	mount(t, securityGroupResource(a.Rules))
 	mount(t, securityGroupRuleResource(a.Rules))
+	mount(t, routerResource(a.Rules))
 	mount(t, agentResource(a.Rules, a.Alive))
 	mount(t, availabilityResource())
 	return t
@@ -49,10 +50,26 @@ func mount[T, S any](t map[string]*endpoint, r *resource[T, S]) {
 	if r.remove != nil {
 		e.remove = r.handleDelete
 	}
-	if r.tagKind != "" {
-		e.below = r.handleTags
+	if r.tagKind != "" || r.actions != nil {
+		e.below = r.handleBelow
 	}
 	t[r.path] = e
+}
+
+// handleBelow serves what lies below an object: its tags, and what is done with it.
+func (r *resource[T, S]) handleBelow(c *call, path []string) error {
+	if path[1] == "tags" && r.tagKind != "" {
+		return r.handleTags(c, path)
+	}
+	act, ok := r.actions[path[1]]
+	if !ok || len(path) > 2 {
+		return errNoSuchResource()
+	}
+	c.route = "/v2.0/" + r.path + "/{id}/" + path[1]
+	if c.req.Method != http.MethodPut {
+		return notAllowed{http.MethodPut}
+	}
+	return act(c, path[0])
 }
 
 // dispatch finds the handler of a request and runs it.

@@ -15,7 +15,7 @@ const maxTagLength = 255
 
 // handleTags serves /{resource}/{id}/tags and /{resource}/{id}/tags/{tag}.
 func (r *resource[T, S]) handleTags(c *call, path []string) error {
-	if path[1] != "tags" || len(path) > 3 {
+	if len(path) > 3 {
 		return errNoSuchResource()
 	}
 	id := path[0]

@@ -69,6 +69,9 @@ func SecurityGroupRuleTarget(r *model.SecurityGroupRule, g *model.SecurityGroup)
 	return t
 }
 
+// RouterTarget is the target of an action on a router.
+func RouterTarget(r *model.Router) Target { return Target{ProjectID: r.ProjectID} }
+
 // ProjectTarget is the target of an action on what a project has: its quota.
 func ProjectTarget(project string) Target { return Target{ProjectID: project} }
 

@@ -91,6 +91,44 @@ var table = map[string]rule{
 	"update_security_group_rule": anyOf(admin, owner),
 	"delete_security_group_rule": anyOf(admin, owner, parentOwner),
 
+	// Routers. What others' routers cost, an admin decides: gateway addresses of one's own choice,
+	// and untranslated addresses on an external network.
+	"get_router":             anyOf(admin, owner),
+	"get_router:distributed": admin,
+	"get_router:ha":          admin,
+
+	"create_router":                                          everybody,
+	"create_router:distributed":                              admin,
+	"create_router:ha":                                       admin,
+	"create_router:external_gateway_info":                    anyOf(admin, owner),
+	"create_router:external_gateway_info:network_id":         anyOf(admin, owner),
+	"create_router:external_gateway_info:enable_snat":        admin,
+	"create_router:external_gateway_info:external_fixed_ips": admin,
+
+	"update_router":                                          anyOf(admin, owner),
+	"update_router:distributed":                              admin,
+	"update_router:ha":                                       admin,
+	"update_router:external_gateway_info":                    anyOf(admin, owner),
+	"update_router:external_gateway_info:network_id":         anyOf(admin, owner),
+	"update_router:external_gateway_info:enable_snat":        admin,
+	"update_router:external_gateway_info:external_fixed_ips": admin,
+
+	"delete_router":           anyOf(admin, owner),
+	"add_router_interface":    anyOf(admin, owner),
+	"remove_router_interface": anyOf(admin, owner),
+	"add_extraroutes":         anyOf(admin, owner),
+	"remove_extraroutes":      anyOf(admin, owner),
+
+	// Which hosts serve routers and networks.
+	"get_l3-agents":       admin,
+	"get_l3-routers":      admin,
+	"create_l3-router":    admin,
+	"delete_l3-router":    admin,
+	"get_dhcp-agents":     admin,
+	"get_dhcp-networks":   admin,
+	"create_dhcp-network": admin,
+	"delete_dhcp-network": admin,
+
 	// Agents.
 	"get_agent":    admin,
 	"update_agent": admin,
@@ -118,6 +156,10 @@ var table = map[string]rule{
 	"get_security-group-rules_tags":    anyOf(admin, service, owner, parentOwner, shared),
 	"update_security-group-rules_tags": anyOf(admin, owner),
 	"delete_security-group-rules_tags": anyOf(admin, owner),
+
+	"get_routers_tags":    anyOf(admin, owner),
+	"update_routers_tags": anyOf(admin, owner),
+	"delete_routers_tags": anyOf(admin, owner),
 
 	// Creating for, or moving to, another project.
 	"set_project_id": anyOf(admin, service),

@@ -492,7 +492,7 @@ func TestSubscriberThatLagsIsTold(t *testing.T) {
 
 func TestStoreRefusesToStartOnRowsThatItCannotRead(t *testing.T) {
 	for _, c := range []struct{ name, key, value, want string }{
-		{"unknown table", "router/1", `{"schema":1,"id":"x"}`, `no table "router"`},
+		{"unknown table", "nosuch/1", `{"schema":1,"id":"x"}`, `no table "nosuch"`},
 		{"no id", "port/", `{"schema":1}`, "it is not"},
 		{"no table", "port", `{"schema":1}`, "it is not"},
 		{"no schema", "quota/p", `{"project_id":"p"}`, "does not begin with a schema version"},

@@ -18,6 +18,11 @@ type tables struct {
 	rules    ruleTable
 	hosts    hostTable
 	quotas   quotaTable
+
+	routers     routerTable
+	floating    floatingTable
+	forwardings forwardingTable
+	scopes      scopeTable
 }
 
 func newTables() *tables {
@@ -30,6 +35,11 @@ func newTables() *tables {
 		rules:    newRuleTable(),
 		hosts:    newHostTable(),
 		quotas:   newQuotaTable(),
+
+		routers:     newRouterTable(),
+		floating:    newFloatingTable(),
+		forwardings: newForwardingTable(),
+		scopes:      newScopeTable(),
 	}
 }
 
@@ -45,6 +55,10 @@ func (t *tables) freeze() *tables {
 	fork(&c.rules)
 	fork(&c.hosts)
 	fork(&c.quotas)
+	fork(&c.routers)
+	fork(&c.floating)
+	fork(&c.forwardings)
+	fork(&c.scopes)
 	return &c
 }
 
@@ -66,6 +80,10 @@ func (t *tables) loaders() map[string]loader {
 	addLoader(all, &t.rules)
 	addLoader(all, &t.hosts)
 	addLoader(all, &t.quotas)
+	addLoader(all, &t.routers)
+	addLoader(all, &t.floating)
+	addLoader(all, &t.forwardings)
+	addLoader(all, &t.scopes)
 	return all
 }
 

@@ -1,0 +1,145 @@
+package model
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Device owners of the ports that routers and floating IPs have, as Neutron names them.
+const (
+	OwnerRouterInterface            = "network:router_interface"               // a leg of a centralised router
+	OwnerRouterInterfaceDistributed = "network:router_interface_distributed"   // a leg of a distributed router
+	OwnerRouterInterfaceHA          = "network:ha_router_replicated_interface" // a leg of a router with several gateways
+	OwnerRouterGateway              = "network:router_gateway"                 // a router's leg on an external network
+	OwnerFloatingIP                 = "network:floatingip"                     // holds a floating address; no device has it
+)
+
+// IsRouterLeg reports whether the port is a leg of a router on a tenant network.
+func (p *Port) IsRouterLeg() bool { return isLegOwner(p.DeviceOwner) }
+
+func isLegOwner(owner string) bool {
+	switch owner {
+	case OwnerRouterInterface, OwnerRouterInterfaceDistributed, OwnerRouterInterfaceHA:
+		return true
+	}
+	return false
+}
+
+// IsRouterPort reports whether the port is a leg of a router, on a tenant or on an external
+// network. Its device is made by the gateway hosts that serve the router, and only the rules
+// give a port such an owner.
+func (p *Port) IsRouterPort() bool { return isRouterOwner(p.DeviceOwner) }
+
+func isRouterOwner(owner string) bool { return isLegOwner(owner) || owner == OwnerRouterGateway }
+
+// RouterOf returns the router that the port is a leg of, false when it is no leg.
+func (p *Port) RouterOf() (RouterID, bool) {
+	if !p.IsRouterPort() {
+		return RouterID{}, false
+	}
+	id, err := ParseUUID(p.DeviceID)
+	return RouterID{UUID: id}, err == nil
+}
+
+// Router connects subnets of tenant networks with each other and with an external network
+// (Neutron API reference, "Routers"). Its legs are ports: DeviceID is the router's id, the owner
+// one of the constants above.
+type Router struct {
+	Meta
+	ID             RouterID         `json:"id"`
+	AdminStateUp   bool             `json:"admin_state_up"`
+	Distributed    bool             `json:"distributed,omitempty"`
+	HA             bool             `json:"ha,omitempty"`
+	External       *ExternalGateway `json:"external_gateway,omitempty"` // nil: none
+	Routes         []Route          `json:"routes,omitempty"`           // in order of destination, then next hop
+	EnableNDPProxy bool             `json:"enable_ndp_proxy,omitempty"`
+	FlavorID       string           `json:"flavor_id,omitempty"`
+	ZoneHints      []string         `json:"availability_zone_hints,omitempty"`
+	// Hosts are the gateway hosts that serve the router, the preferred one first. The others are
+	// ready to take over.
+	Hosts []string `json:"hosts,omitempty"`
+}
+
+// ExternalGateway is a router's way to an external network. Its addresses are those of its port.
+type ExternalGateway struct {
+	NetworkID  NetworkID `json:"network_id"`
+	PortID     PortID    `json:"port_id"`
+	EnableSNAT bool      `json:"enable_snat"`
+}
+
+// Clone returns a deep copy to change.
+func (r *Router) Clone() *Router {
+	c := *r
+	c.Tags = slices.Clone(r.Tags)
+	c.Routes = slices.Clone(r.Routes)
+	c.ZoneHints = slices.Clone(r.ZoneHints)
+	c.Hosts = slices.Clone(r.Hosts)
+	if r.External != nil {
+		e := *r.External
+		c.External = &e
+	}
+	return &c
+}
+
+// FloatingIP is an address of an external network that stands for a port's fixed address, or
+// whose ports are forwarded (Neutron API reference, "Floating IPs").
+type FloatingIP struct {
+	Meta
+	ID             FloatingIPID `json:"id"`
+	NetworkID      NetworkID    `json:"floating_network_id"`
+	ReservedPortID PortID       `json:"reserved_port_id"` // of owner OwnerFloatingIP: holds the address
+	Addr           netip.Addr   `json:"floating_ip_address"`
+	RouterID       RouterID     `json:"router_id,omitzero"`        // zero: not associated, nothing forwarded
+	PortID         PortID       `json:"port_id,omitzero"`          // zero: not associated
+	FixedAddr      netip.Addr   `json:"fixed_ip_address,omitzero"` // of PortID
+	DNSName        string       `json:"dns_name,omitempty"`
+	DNSDomain      string       `json:"dns_domain,omitempty"`
+	QoSPolicyID    string       `json:"qos_policy_id,omitempty"`
+}
+
+// Clone returns a deep copy to change.
+func (f *FloatingIP) Clone() *FloatingIP {
+	c := *f
+	c.Tags = slices.Clone(f.Tags)
+	return &c
+}
+
+// PortForwarding sends what comes for ports of a floating IP to ports of a fixed address
+// (Neutron API reference, "Floating IPs port forwarding").
+type PortForwarding struct {
+	Meta
+	ID           PortForwardingID `json:"id"`
+	FloatingIPID FloatingIPID     `json:"floatingip_id"`
+	PortID       PortID           `json:"internal_port_id"`
+	InternalAddr netip.Addr       `json:"internal_ip_address"`
+	Protocol     string           `json:"protocol"` // as the API shows it: tcp, udp …
+	IPProtocol   int              `json:"ip_protocol"`
+	// The ranges are of equal length, or the internal one is a single port. Zero: all ports.
+	ExternalMin int `json:"external_port_min,omitempty"`
+	ExternalMax int `json:"external_port_max,omitempty"`
+	InternalMin int `json:"internal_port_min,omitempty"`
+	InternalMax int `json:"internal_port_max,omitempty"`
+}
+
+// Clone returns a deep copy to change.
+func (f *PortForwarding) Clone() *PortForwarding {
+	c := *f
+	c.Tags = slices.Clone(f.Tags)
+	return &c
+}
+
+// AddressScope is a space in which addresses do not overlap, so that routers need not translate
+// between its subnets (Neutron API reference, "Address scopes").
+type AddressScope struct {
+	Meta
+	ID        AddressScopeID `json:"id"`
+	IPVersion int            `json:"ip_version"`
+	Shared    bool           `json:"shared,omitempty"`
+}
+
+// Clone returns a deep copy to change.
+func (s *AddressScope) Clone() *AddressScope {
+	c := *s
+	c.Tags = slices.Clone(s.Tags)
+	return &c
+}

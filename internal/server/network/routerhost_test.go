@@ -1,0 +1,180 @@
+package network
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"weft/internal/fault"
+	"weft/internal/model"
+	"weft/internal/server/authn"
+	"weft/internal/server/store"
+)
+
+func (w *world) agentOf(host string) model.AgentID { return w.store.Snapshot().Host(host).AgentID }
+
+func (w *world) wantHosts(rt *model.Router, want string) {
+	w.tb.Helper()
+	if got := strings.Join(w.hostsOf(rt), " "); got != want {
+		w.tb.Fatalf("hosts %q, want %q", got, want)
+	}
+	s := w.store.Snapshot()
+	first, _, _ := strings.Cut(want, " ")
+	for p := range s.PortsByDevice(rt.ID.String()) {
+		if p.IsRouterPort() && p.Binding.HostID != first {
+			w.tb.Fatalf("port of %s is bound to %q, want %q", p.DeviceOwner, p.Binding.HostID, first)
+		}
+	}
+}
+
+func (w *world) setAgent(host string, up bool) {
+	w.tb.Helper()
+	must(w, func(tx *store.Tx) (*model.Host, error) {
+		return w.rules.UpdateAgent(tx, w.env, admin, tx.Host(host).AgentID, AgentSpec{AdminStateUp: Some(up)})
+	})
+}
+
+// Redundant routers are served by up to three gateway hosts, and preferred hosts are spread.
+func TestRoutersAreSpreadOverGateways(t *testing.T) {
+	w := newWorld(t)
+	early := w.router(demo)
+	w.wantHosts(early, "")
+	w.host("compute1")
+	for i := 1; i <= 4; i++ {
+		w.seen(fmt.Sprintf("gw%d", i))
+	}
+	w.wantHosts(early, "gw1 gw2 gw3")
+	first := map[string]int{}
+	for range 8 {
+		hosts := w.hostsOf(w.router(demo, func(s *RouterSpec) {}))
+		if len(hosts) != 3 || slices.Contains(hosts, "compute1") {
+			t.Fatalf("hosts %v", hosts)
+		}
+		first[hosts[0]]++
+	}
+	for h, n := range first {
+		if n > 3 || len(first) != 4 {
+			t.Errorf("%s is preferred by %d of 8 routers: %v", h, n, first)
+		}
+	}
+	single := w.router(admin, redundant(false))
+	if got := w.hostsOf(single); len(got) != 1 {
+		t.Errorf("a router that is not redundant has hosts %v", got)
+	}
+}
+
+func TestRouterHostsReachItsNetworks(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.FlatNetworks = []string{"*"} })
+	w.seen("gw1", func(h *model.Host) { h.Mappings = map[string]string{"inner": "br-in"} })
+	w.seen("gw2", func(h *model.Host) { h.Mappings = map[string]string{"physnet1": "br-ex"} })
+	w.seen("gw3", func(h *model.Host) { h.Mappings = map[string]string{"physnet1": "br-ex", "inner": "br-in"} })
+	w.seen("gw4", func(h *model.Host) { h.TunnelAddr = netip.Addr{}; h.Mappings = map[string]string{"physnet1": "br-ex"} })
+	ext, _ := w.externalNetwork()
+	rt := w.router(demo)
+	w.wantHosts(rt, "gw1 gw2 gw3")
+	if _, err := w.tryUpdateRouter(demo, rt.ID, RouterSpec{External: Some(GatewaySpec{NetworkID: Some(ext.ID)})}); err != nil {
+		t.Fatal(err)
+	}
+	w.wantHosts(rt, "gw2 gw3 gw4")
+	w.addLeg(demo, rt, w.subnet(demo, w.network(demo, NetworkSpec{}), "10.7.0.0/24")) // tunnelled: gw4 has no tunnels
+	w.wantHosts(rt, "gw2 gw3")
+	flat := w.network(admin, NetworkSpec{NetworkType: Some("flat"), PhysicalNetwork: Some("inner")})
+	w.addLeg(admin, rt, w.subnet(admin, flat, "10.8.0.0/24"))
+	w.wantHosts(rt, "gw3")
+	w.seen("gw2", func(h *model.Host) { h.Mappings = map[string]string{"physnet1": "br-ex", "inner": "br-in"} })
+	w.wantHosts(rt, "gw3 gw2")
+	w.seen("gw3", func(h *model.Host) { h.Roles = []string{"compute"} })
+	w.wantHosts(rt, "gw2")
+	nowhere := w.network(admin, NetworkSpec{NetworkType: Some("flat"), PhysicalNetwork: Some("nowhere")})
+	leg := w.addLeg(admin, rt, w.subnet(admin, nowhere, "10.9.0.0/24"))
+	w.wantHosts(rt, "gw2")
+	if leg.Binding.VIFType != model.VIFBindingFailed {
+		t.Errorf("a leg that no gateway reaches: %+v", leg.Binding)
+	}
+}
+
+// A host that goes and comes back moves nothing; an operator's word does.
+func TestRouterHostsChangeOnlyForAReason(t *testing.T) {
+	w := newWorld(t)
+	w.seen("gw1")
+	w.seen("gw2")
+	rt := w.router(demo)
+	w.wantHosts(rt, "gw1 gw2")
+	revision := func() int64 { return w.store.Snapshot().Router(rt.ID).Revision }
+	was := revision()
+	w.seen("gw1")
+	w.seen("gw2")
+	if revision() != was {
+		t.Error("hosts that connected again changed the router")
+	}
+	w.setAgent("gw1", false)
+	w.wantHosts(rt, "gw2")
+	w.seen("gw1", func(h *model.Host) { h.AdminStateUp = false })
+	w.wantHosts(rt, "gw2")
+	w.setAgent("gw1", true)
+	w.wantHosts(rt, "gw2 gw1")
+	if err := w.do(func(tx *store.Tx) error { return w.rules.DeleteAgent(tx, w.env, admin, tx.Host("gw2").AgentID, false) }); err != nil {
+		t.Fatal(err)
+	}
+	w.wantHosts(rt, "gw1")
+	w.setAgent("gw1", false)
+	w.wantHosts(rt, "")
+	w.seen("gw3")
+	w.wantHosts(rt, "gw3")
+}
+
+func TestRouterZones(t *testing.T) {
+	w := newWorld(t)
+	w.seen("gw1", func(h *model.Host) { h.Zone = "a" })
+	w.seen("gw2", func(h *model.Host) { h.Zone = "b" })
+	w.wantHosts(w.router(demo, func(s *RouterSpec) { s.ZoneHints = Some([]string{"b"}) }), "gw2")
+}
+
+// A planned move: the next in line takes over when the active host is removed, and the host that was
+// removed does not come back by itself.
+func TestMovingARouterByHand(t *testing.T) {
+	w := newWorld(t)
+	w.seen("gw1")
+	w.seen("gw2")
+	rt, single := w.router(demo), w.router(admin, redundant(false))
+	add := func(who authn.Principal, host string, rt *model.Router) error {
+		return w.do(func(tx *store.Tx) error { return w.rules.AddRouterToAgent(tx, w.env, who, w.agentOf(host), rt.ID) })
+	}
+	remove := func(who authn.Principal, host string, rt *model.Router) error {
+		return w.do(func(tx *store.Tx) error { return w.rules.RemoveRouterFromAgent(tx, w.env, who, w.agentOf(host), rt.ID) })
+	}
+	w.wantHosts(rt, "gw1 gw2")
+	for _, err := range []error{add(demo, "gw1", rt), remove(demo, "gw1", rt)} {
+		wantFault(t, err, fault.Forbidden, "PolicyNotAuthorized", "")
+	}
+	wantFault(t, add(admin, "gw1", rt), fault.Conflict, "RouterHostedByL3Agent", "")
+	if err := remove(admin, "gw1", rt); err != nil {
+		t.Fatal(err)
+	}
+	w.wantHosts(rt, "gw2")
+	w.seen("gw1")
+	w.addLeg(demo, rt, w.subnet(demo, w.network(demo, NetworkSpec{}), "10.7.0.0/24"))
+	w.wantHosts(rt, "gw2")
+	wantFault(t, remove(admin, "gw1", rt), fault.Conflict, "RouterNotHostedByL3Agent", "")
+	if err := add(admin, "gw1", rt); err != nil {
+		t.Fatal(err)
+	}
+	w.wantHosts(rt, "gw2 gw1")
+	w.wantHosts(single, "gw2") // the host that was preferred by fewer
+	wantFault(t, add(admin, "gw1", single), fault.Conflict, "RouterHostedByL3Agent", "")
+	if err := remove(admin, "gw2", single); err != nil {
+		t.Fatal(err)
+	}
+	w.wantHosts(single, "")
+	if err := add(admin, "gw1", single); err != nil {
+		t.Fatal(err)
+	}
+	w.wantHosts(single, "gw1")
+	w.host("compute1")
+	wantFault(t, add(admin, "compute1", rt), fault.NotFound, "InvalidL3Agent", "")
+	w.seen("gw3", func(h *model.Host) { h.TunnelAddr = netip.Addr{} })
+	w.wantHosts(rt, "gw2 gw1")
+	wantFault(t, add(admin, "gw3", rt), fault.Conflict, "RouterL3AgentMismatch", "")
+}
