@@ -100,7 +100,7 @@ func measure(ctx context.Context, chosen map[string]bool, weft, out string) (err
 	if b.weft == "" {
 		b.step("building weft")
 		b.weft = filepath.Join(dir, "weft")
-		if text, err := exec.CommandContext(ctx, "go", "build", "-o", b.weft, "weft/cmd/weft").CombinedOutput(); err != nil {
+		if text, err := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", b.weft, "weft/cmd/weft").CombinedOutput(); err != nil {
 			return fmt.Errorf("building weft: %w\n%s", err, text)
 		}
 	}

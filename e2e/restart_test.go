@@ -32,13 +32,14 @@ func (w *world) settled(t testing.TB, host string) {
 func TestAgentRestart_isANonEvent(t *testing.T) {
 	to := w.pair(t, "ar-", "10.30.0.0/24")
 	for _, c := range []struct {
-		name   string
-		end    func(string) error
-		server bool
+		name    string
+		end     func(string) error
+		server  bool
+		resumes bool
 	}{
-		{"in good order", func(h string) error { return w.lab.Stop(t.Context(), h, lab.Agent) }, true},
-		{"killed", func(h string) error { return w.lab.Kill(t.Context(), h, lab.Agent) }, true},
-		{"killed while the server is away", func(h string) error { return w.lab.Kill(t.Context(), h, lab.Agent) }, false},
+		{"in good order", func(h string) error { return w.lab.Stop(t.Context(), h, lab.Agent) }, true, true},
+		{"killed", func(h string) error { return w.lab.Kill(t.Context(), h, lab.Agent) }, true, false},
+		{"killed while the server is away", func(h string) error { return w.lab.Kill(t.Context(), h, lab.Agent) }, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if !c.server {
@@ -71,6 +72,9 @@ func TestAgentRestart_isANonEvent(t *testing.T) {
 			for _, h := range []string{"compute1", "compute2"} {
 				if n := w.writes(t, h); n != 0 {
 					t.Errorf("the agent of %s wrote %v times on a converged host", h, n)
+				}
+				if c.resumes && w.metrics(t, h)["weft_agent_session_resumes_total"] != 1 {
+					t.Errorf("the agent of %s did not resume from the view on its disk", h)
 				}
 			}
 			if !c.server {
@@ -138,6 +142,7 @@ func TestDamageByHand_isRepairedAndReported(t *testing.T) {
 		damage       []string
 	}{
 		{"flows of br-int", `weft_agent_repairs_total{what="flows"}`, []string{"ovs-ofctl", "del-flows", "br-int"}},
+		{"meters of br-int", `weft_agent_repairs_total{what="flows"}`, []string{"ovs-ofctl", "-O", "OpenFlow14", "del-meters", "br-int"}},
 		{"flows of br-tun", `weft_agent_repairs_total{what="flows"}`, []string{"ovs-ofctl", "del-flows", "br-tun"}},
 		{"a chain", `weft_agent_repairs_total{what="filters"}`, []string{"iptables", "-F", "neutron-openvswi-sg-chain"}},
 		{"all of iptables", `weft_agent_repairs_total{what="filters"}`, []string{"iptables", "-F"}},

@@ -72,7 +72,7 @@ func (l *Lab) removeNetns() error {
 	if err != nil {
 		return err
 	}
-	ours := regexp.MustCompile("^" + l.name + "-(underlay|(compute|network)[0-9]+)$")
+	ours := regexp.MustCompile("^" + l.name + "-(underlay|outside|(compute|network)[0-9]+)$")
 	var errs []error
 	for _, name := range names {
 		if ours.MatchString(name) {

@@ -67,6 +67,15 @@ func (l *Lab) run(ctx context.Context, host, guest string, s Streams, argv []str
 	if err != nil {
 		return err
 	}
+	if host == Outside {
+		if _, err := l.read(); err != nil {
+			return err
+		}
+		if err := l.startOutside(cmd); err != nil {
+			return fmt.Errorf("%s: %w", Outside, err)
+		}
+		return cmd.Wait()
+	}
 	first, err := l.firstProcess(host)
 	if err != nil {
 		return err

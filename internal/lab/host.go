@@ -30,7 +30,7 @@ func (l *Lab) makeManagement(root *link.Namespace, st state) error {
 	return root.SetUp(bridge)
 }
 
-// makeNetworks makes the underlay: a namespace with nothing but a bridge.
+// makeNetworks makes the underlay, a namespace with nothing but a bridge, and the external wire.
 func (l *Lab) makeNetworks(st state) error {
 	if _, err := link.EnsureNetns(l.underlayNetns()); err != nil {
 		return err
@@ -48,7 +48,10 @@ func (l *Lab) makeNetworks(st state) error {
 	if _, err := n.EnsureBridge(link.Bridge{Name: underlaySwitch, MTU: st.MTU}); err != nil {
 		return err
 	}
-	return n.SetUp(underlaySwitch)
+	if err := n.SetUp(underlaySwitch); err != nil {
+		return err
+	}
+	return l.makeOutside()
 }
 
 // boot starts a host and its Open vSwitch and joins it to both networks.
@@ -140,7 +143,7 @@ func (l *Lab) startFirst(ctx context.Context, st state, h Host) (pid int, err er
 	return cmd.Process.Pid, link.AttachNetns(l.hostNetns(h.Name), cmd.Process.Pid)
 }
 
-// cable joins a host to the management and the underlay network.
+// cable joins a host to the management, the underlay and the external network.
 func (l *Lab) cable(ctx context.Context, st state, h Host, n *link.Namespace) error {
 	root, err := link.Current()
 	if err != nil {
@@ -152,6 +155,11 @@ func (l *Lab) cable(ctx context.Context, st state, h Host, n *link.Namespace) er
 		return err
 	}
 	defer underlay.Close()
+	outside, err := link.OpenNetns(l.outsideNetns())
+	if err != nil {
+		return err
+	}
+	defer outside.Close()
 	for _, c := range []struct {
 		at           *link.Namespace
 		port, bridge string
@@ -162,6 +170,7 @@ func (l *Lab) cable(ctx context.Context, st state, h Host, n *link.Namespace) er
 	}{
 		{at: root, port: l.managementPort(h), bridge: l.managementBridge(), device: managementDevice, address: h.Management},
 		{at: underlay, port: "u-" + h.Name, bridge: underlaySwitch, device: underlayDevice, mtu: st.MTU, quiet: true},
+		{at: outside, port: externalPort(h.Name), bridge: externalSwitch, device: externalDevice, quiet: true},
 	} {
 		if _, err := c.at.EnsureVeth(link.Veth{Name: c.port, Peer: c.device, PeerIn: n, MTU: c.mtu}); err != nil {
 			return err
@@ -234,7 +243,12 @@ func (l *Lab) uncable(h Host) error {
 		return err
 	}
 	defer underlay.Close()
-	return errors.Join(root.Delete(l.managementPort(h)), underlay.Delete("u-"+h.Name), link.DeleteNetns(l.hostNetns(h.Name)))
+	outside, err := link.OpenNetns(l.outsideNetns())
+	if err != nil {
+		return err
+	}
+	defer outside.Close()
+	return errors.Join(root.Delete(l.managementPort(h)), outside.Delete(externalPort(h.Name)), underlay.Delete("u-"+h.Name), link.DeleteNetns(l.hostNetns(h.Name)))
 }
 
 // StartHost boots a host that was killed, with the disk that it had, and its agent.

@@ -6,9 +6,10 @@
 // are private, so every tool works on its default paths, and `kill -9` of the
 // host's first process is a clean crash of the host. Each host runs an Open
 // vSwitch with the userspace datapath; the kernel needs no module for it. The
-// hosts meet on two networks:
+// hosts meet on three networks:
 //
 //	underlay    10.0.1.0/24     br-phy on each host, carries the tunnels
+//	external    203.0.113.0/24  br-ex on each host, leads to the world outside
 //	management  172.31.n.0/24   a bridge in the machine's own namespace, where
 //	                            the server listens on .1
 //

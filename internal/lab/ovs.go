@@ -67,7 +67,10 @@ func (l *Lab) configureOVS(ctx context.Context, h Host, n *link.Namespace) error
 		"--", "--may-exist", "add-br", underlayBridge,
 		"--", "set", "Bridge", underlayBridge, "datapath_type=netdev", "fail_mode=standalone",
 		"other_config:hwaddr="+strconv.Quote(card.MAC.String()),
-		"--", "--may-exist", "add-port", underlayBridge, underlayDevice)
+		"--", "--may-exist", "add-port", underlayBridge, underlayDevice,
+		"--", "--may-exist", "add-br", ExternalBridge,
+		"--", "set", "Bridge", ExternalBridge, "datapath_type=netdev", "fail_mode=standalone",
+		"--", "--may-exist", "add-port", ExternalBridge, externalDevice)
 	return err
 }
 

@@ -42,6 +42,7 @@ type PortSpec struct {
 	Device              model.UUID
 	FixedIPs            []string
 	SecurityGroups      []string // none: the project's default group
+	Instance            model.Instance
 }
 
 // Cloud is what the lab's commands need of the API.
@@ -95,7 +96,7 @@ func Up(ctx context.Context, l *lab.Lab, o Options) error {
 				role = "gateway"
 			}
 			return append([]string{self, "agent", "--host", h.Name, "--roles", role, "--servers", hosts(i), "--token", token,
-				"--tunnel-address", h.Tunnel.String()}, o.AgentArgs...), nil
+				"--tunnel-address", h.Tunnel.String(), "--bridge-mappings", lab.ExternalNetwork + "=" + lab.ExternalBridge}, o.AgentArgs...), nil
 		},
 	})
 	if err != nil {
@@ -241,7 +242,7 @@ Open vSwitch and its own agent. VMs are namespaces with a card, or real machines
   weft lab down`,
 	}
 	cmd.PersistentFlags().StringVar(&c.name, "lab", lab.DefaultName, "name of the lab")
-	cmd.AddCommand(c.up(), c.down(), c.status(), c.vm(), c.exec(), c.shell(), c.process())
+	cmd.AddCommand(c.up(), c.down(), c.status(), c.vm(), c.exec(), c.shell(), c.process(), c.cut())
 	return cmd
 }
 
@@ -344,6 +345,9 @@ func isHost(l *lab.Lab, name string) (bool, error) {
 
 func (c *commands) enter(cmd *cobra.Command, name string, argv []string) error {
 	l := c.lab()
+	if name == lab.Outside {
+		return l.Exec(cmd.Context(), name, lab.Streams{In: cmd.InOrStdin(), Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr()}, argv...)
+	}
 	host, err := isHost(l, name)
 	if err != nil {
 		return err
@@ -368,7 +372,8 @@ func (c *commands) exec() *cobra.Command {
 	return &cobra.Command{
 		Use: "exec VM|HOST -- COMMAND…", Short: "Run a command in a VM or on a host", Args: cobra.MinimumNArgs(2),
 		Example: `  weft lab exec vm1 -- ping -c 3 10.0.0.12
-  weft lab exec compute1 -- iptables -S`,
+  weft lab exec compute1 -- iptables -S
+  weft lab exec outside -- ping -c 3 203.0.113.10`,
 		ValidArgsFunction: c.names,
 		RunE:              func(cmd *cobra.Command, args []string) error { return c.enter(cmd, args[0], args[1:]) },
 	}
@@ -391,7 +396,7 @@ func (c *commands) names(_ *cobra.Command, args []string, _ string) ([]string, c
 	if err != nil || len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	var out []string
+	out := []string{lab.Outside}
 	for _, h := range st.Hosts {
 		out = append(out, h.Name)
 	}
@@ -411,7 +416,7 @@ func (c *commands) process() *cobra.Command {
 	verb := func(use, short string, do func(context.Context, *lab.Lab, string, string) error) *cobra.Command {
 		return &cobra.Command{
 			Use: use + " HOST|- PROCESS", Short: short, Args: cobra.ExactArgs(2),
-			Long:    short + `. PROCESS is agent, ovs-vswitchd or ovsdb-server of a host, or the lab's server, with - for the host.`,
+			Long:    short + `. PROCESS is agent, ovs-vswitchd or ovsdb-server of a host, host for all of it (start and kill), or the lab's server, with - for the host.`,
 			Example: "  weft lab process " + use + " compute1 agent",
 			RunE: func(cmd *cobra.Command, args []string) error {
 				host := strings.TrimPrefix(args[0], "-")
@@ -420,9 +425,40 @@ func (c *commands) process() *cobra.Command {
 		}
 	}
 	cmd.AddCommand(
-		verb("start", "Start a process that does not run", func(ctx context.Context, l *lab.Lab, h, p string) error { return l.Start(ctx, h, p) }),
+		verb("start", "Start a process that does not run", func(ctx context.Context, l *lab.Lab, h, p string) error {
+			if p == wholeHost {
+				return l.StartHost(ctx, h)
+			}
+			return l.Start(ctx, h, p)
+		}),
 		verb("stop", "Stop a process in good order (SIGTERM)", func(ctx context.Context, l *lab.Lab, h, p string) error { return l.Stop(ctx, h, p) }),
-		verb("kill", "Kill a process (SIGKILL)", func(ctx context.Context, l *lab.Lab, h, p string) error { return l.Kill(ctx, h, p) }),
+		verb("kill", "Kill a process (SIGKILL)", func(ctx context.Context, l *lab.Lab, h, p string) error {
+			if p == wholeHost {
+				return l.KillHost(ctx, h)
+			}
+			return l.Kill(ctx, h, p)
+		}),
 	)
+	return cmd
+}
+
+// wholeHost, in place of a process, is all of a host's at once.
+const wholeHost = "host"
+
+// cut is "weft lab cut HOST".
+func (c *commands) cut() *cobra.Command {
+	mend := false
+	cmd := &cobra.Command{
+		Use: "cut HOST", Short: "Take a host off the underlay, as a pulled cable does", Args: cobra.ExactArgs(1),
+		Example: `  weft lab cut network1
+  weft lab cut --mend network1`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if mend {
+				return c.lab().Mend(args[0])
+			}
+			return c.lab().Cut(args[0])
+		},
+	}
+	cmd.Flags().BoolVar(&mend, "mend", false, "put it back")
 	return cmd
 }

@@ -58,6 +58,13 @@ func (h *Host) Clone() *Host {
 	return &c
 }
 
+// Progress is how far a host is that has a session. It lives as long as the session does.
+type Progress struct {
+	Sent    uint64 // revision of the store that the host was told of
+	Applied uint64 // revision up to which it says it is programmed, 0 for none yet
+	Failed  int    // ports that it could not apply there
+}
+
 // Quota holds the limits that a project was given; a resource that is not
 // listed has the default, -1 is unlimited.
 type Quota struct {

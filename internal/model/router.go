@@ -15,8 +15,10 @@ const (
 )
 
 // IsRouterLeg reports whether the port is a leg of a router on a tenant network.
-func (p *Port) IsRouterLeg() bool {
-	switch p.DeviceOwner {
+func (p *Port) IsRouterLeg() bool { return isLegOwner(p.DeviceOwner) }
+
+func isLegOwner(owner string) bool {
+	switch owner {
 	case OwnerRouterInterface, OwnerRouterInterfaceDistributed, OwnerRouterInterfaceHA:
 		return true
 	}
@@ -26,7 +28,18 @@ func (p *Port) IsRouterLeg() bool {
 // IsRouterPort reports whether the port is a leg of a router, on a tenant or on an external
 // network. Its device is made by the gateway hosts that serve the router, and only the rules
 // give a port such an owner.
-func (p *Port) IsRouterPort() bool { return p.IsRouterLeg() || p.DeviceOwner == OwnerRouterGateway }
+func (p *Port) IsRouterPort() bool { return isRouterOwner(p.DeviceOwner) }
+
+func isRouterOwner(owner string) bool { return isLegOwner(owner) || owner == OwnerRouterGateway }
+
+// RouterOf returns the router that the port is a leg of, false when it is no leg.
+func (p *Port) RouterOf() (RouterID, bool) {
+	if !p.IsRouterPort() {
+		return RouterID{}, false
+	}
+	id, err := ParseUUID(p.DeviceID)
+	return RouterID{UUID: id}, err == nil
+}
 
 // Router connects subnets of tenant networks with each other and with an external network
 // (Neutron API reference, "Routers"). Its legs are ports: DeviceID is the router's id, the owner

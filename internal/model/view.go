@@ -2,6 +2,7 @@ package model
 
 import (
 	"net/netip"
+	"slices"
 )
 
 // HostView is everything that one host needs to know, and nothing else: the
@@ -13,6 +14,7 @@ import (
 type HostView struct {
 	Host     string
 	Revision uint64 // of the store: what the view was computed from
+	History  UUID   // names the server's run that Revision is of; zero: not to be resumed from
 
 	Networks map[NetworkID]*NetworkView
 	Ports    map[PortID]*PortView
@@ -49,6 +51,7 @@ type NetworkView struct {
 	// answers for; zero when no subnet has DHCP.
 	DHCPMAC   MAC
 	DHCPAddrs []netip.Addr
+	DNSDomain string // of the network's host names, with a final dot; empty: the cloud's
 }
 
 // SubnetView is what the responders of a host tell guests.
@@ -79,7 +82,13 @@ type PortView struct {
 	DHCPOptions    []DHCPOption
 	DNSName        string
 	Firewall       string // FirewallHybrid or FirewallNative
+	ProjectID      string
+	DNSDomain      string // like NetworkView's, and before it
+	Instance       Instance
 }
+
+// IsRouterPort reports whether the port is a leg of a router, whose device the host makes itself.
+func (p *PortView) IsRouterPort() bool { return isRouterOwner(p.DeviceOwner) }
 
 // PeerView is a port elsewhere, on a network that has a port on the host.
 type PeerView struct {
@@ -88,6 +97,8 @@ type PeerView struct {
 	MAC       MAC
 	Addrs     []netip.Addr
 	Tunnel    netip.Addr // of the peer's host; invalid for networks that are not tunnelled
+	DNSName   string
+	DNSDomain string
 }
 
 // GroupView is a security group that a port of the host is in.
@@ -137,6 +148,23 @@ type RouterView struct {
 	Legs         []LegView     // on tenant networks, in order of their ports' ids
 	External     *ExternalView // nil: no external gateway
 	Routes       []Route
+}
+
+// Networks lists the networks that the router has a leg on, its external one last.
+func (r *RouterView) Networks() []NetworkID {
+	var out []NetworkID
+	for i := range r.Legs {
+		out = append(out, r.Legs[i].NetworkID)
+	}
+	if r.External != nil {
+		out = append(out, r.External.NetworkID)
+	}
+	return out
+}
+
+// ServedBy reports whether a host is one of the router's gateways, and the router is in use.
+func (r *RouterView) ServedBy(host string) bool {
+	return r.AdminStateUp && slices.ContainsFunc(r.Gateways, func(g GatewayView) bool { return g.Host == host })
 }
 
 // GatewayView is a host that serves a router.
@@ -223,9 +251,9 @@ type ViewDelta struct {
 	Deletes  []ObjectKey
 }
 
-// Empty reports whether the delta changes nothing.
-func (d *ViewDelta) Empty() bool {
-	return len(d.Networks)+len(d.Ports)+len(d.Peers)+len(d.Groups)+len(d.Members)+len(d.Routers)+len(d.Floating)+len(d.Deletes) == 0
+// Len is how many objects the delta upserts and deletes.
+func (d *ViewDelta) Len() int {
+	return len(d.Networks) + len(d.Ports) + len(d.Peers) + len(d.Groups) + len(d.Members) + len(d.Routers) + len(d.Floating) + len(d.Deletes)
 }
 
 // Apply changes the view in place by a delta. It does not look at revisions:

@@ -18,6 +18,7 @@ import (
 	"weft/internal/host/firewall"
 	"weft/internal/host/hoststate"
 	"weft/internal/host/iptables"
+	"weft/internal/host/metadata"
 	"weft/internal/host/ovs/vsw"
 	"weft/internal/host/pipeline"
 	"weft/internal/host/responder"
@@ -42,8 +43,10 @@ type Config struct {
 	Verify     time.Duration     // how often the host is compared with what was left there
 	Version    string
 	Zone       string // availability zone
-	Log        *slog.Logger
-	Registry   prometheus.Registerer
+	// NovaMetadata is where guests' requests for metadata go; nil: they are answered from the view.
+	NovaMetadata *metadata.Upstream
+	Log          *slog.Logger
+	Registry     prometheus.Registerer
 }
 
 // Check says what is wrong with a configuration.
@@ -80,7 +83,9 @@ type Agent struct {
 	log      *slog.Logger
 	sw       *vsw.Client
 	fw       *iptables.Manager
-	dhcp     *dhcpServer
+	routers  *routers // made by Run
+	guests   *guestServer
+	services *localServices // nil: the host has none
 	reporter *reporter
 	events   chan event
 	kick     chan struct{} // one slot: look again
@@ -91,13 +96,17 @@ type Agent struct {
 	bridges  map[string]*bridge
 	vlans    *hoststate.VLANs
 	view     *model.HostView // nil: nothing is known, nothing is touched
-	complete bool            // a server has sent the view in this run: what is not in it may go
+	complete bool            // a server has said in this run that the view is whole: what is not in it may go
+	inForce  bool            // the last pass left the host as the view says
+	failed   int             // ports that could not be applied then
 	settings *hostpb.Settings
 	cache    firewall.Cache
+	adverts  *adverts
 	guarded  map[model.PortID]hoststate.State // ports whose filters are in force
 	stale    []uint16                         // VLAN ids with which the switch may have learned what no longer holds
 	cut      bool                             // established connections are to be judged again
 	unsaved  bool
+	moved    bool             // only the view's revision is unsaved
 	flows    *pipeline.Output // of flowsFor
 	flowsFor pipeline.Input
 }
@@ -107,12 +116,12 @@ func New(cfg Config) *Agent {
 	a := &Agent{
 		cfg: cfg, log: cfg.Log,
 		sw:       vsw.New(cfg.OVSDB, cfg.Log),
-		fw:       iptables.New(iptables.Config{Backend: cfg.Backend, Log: cfg.Log}),
+		fw:       iptables.New(iptables.Config{Layout: iptables.HostLayout(), Backend: cfg.Backend, Log: cfg.Log}),
 		reporter: newReporter(), events: make(chan event), kick: make(chan struct{}, 1),
 		bridges: map[string]*bridge{}, vlans: hoststate.NewVLANs(), guarded: map[model.PortID]hoststate.State{},
 	}
 	a.metrics = newMetrics(cfg.Registry, a.sw.Writes, a.fw.Stats)
-	a.dhcp = newDHCPServer(responder.NewDHCP(responder.Settings{}), cfg.Log, a.metrics)
+	a.guests = newGuestServer(responder.NewGuests(responder.Settings{}), cfg.Log, a.metrics)
 	return a
 }
 
@@ -141,18 +150,33 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.host.Datapath == "" {
 		a.host.Datapath = vsw.DetectDatapath(state.Root)
 	}
+	if err := a.openRouters(a.fw.Backend(), a.host.Datapath == "netdev"); err != nil {
+		return err
+	}
+	defer a.routers.host.Close()
+	if slices.Contains(a.cfg.Roles, "compute") {
+		a.host.Services = true
+		a.services = newLocalServices(a.cfg, a.host.Datapath == "netdev", a.metrics)
+		a.services.ensure(ctx)
+		g.Go("services", a.services.run)
+	}
 	hoststate.RecoverVLANs(a.vlans, state)
 	a.recall()
 	for _, name := range a.bridgeNames() {
-		b := newBridge(name, filepath.Join(a.cfg.RunDir, name+".mgmt"), a.wake, a.dhcp.packet, a.log)
+		b := newBridge(name, filepath.Join(a.cfg.RunDir, name+".mgmt"), a.wake, a.guests.packet, a.log)
 		a.bridges[name] = b
 		g.Go("bridge "+name, b.client.Run)
 	}
-	g.Go("dhcp", func(ctx context.Context) error { return a.dhcp.run(ctx, a.bridges[hoststate.BrInt].client) })
+	brInt := a.bridges[hoststate.BrInt].client
+	a.adverts = newAdverts(brInt, a.log)
+	g.Go("guests", func(ctx context.Context) error { return a.guests.run(ctx, brInt) })
 	g.Go("host", a.loop)
 	s := &session{
 		servers: a.cfg.Servers, dir: filepath.Join(a.cfg.StateDir, "identity"), token: a.cfg.Token,
 		hello: a.hello(), log: a.log, events: a.events, reporter: a.reporter, state: a.metrics.session,
+	}
+	if a.view != nil {
+		s.held = held{a.view.History, a.view.Revision}
 	}
 	g.Go("session", s.run)
 	return g.Wait()

@@ -2,7 +2,10 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 
 	"weft/internal/host/flow"
@@ -24,6 +27,9 @@ type bridge struct {
 	read      uint64 // the epoch in which installed was read, 0: it must be read
 	settled   bool   // in this epoch, the flows have been once as they should be
 	installed []flow.Flow
+	meters    []openflow.Meter
+	greeted   uint64 // the epoch in which limit was asked for
+	limit     uint32 // the highest id of a meter, 0: there are none
 	written   uint64
 	repairs   uint64
 }
@@ -42,11 +48,29 @@ func newBridge(name, socket string, wake func(), packet func(openflow.PacketIn),
 // doubt makes the next sync read the flows from the switch.
 func (b *bridge) doubt() { b.read = 0 }
 
-// sync makes the bridge's flows the wanted ones, in one bundle that adds before it deletes. Without prune
-// nothing is deleted. It returns openflow.ErrDisconnected while the bridge cannot be reached.
-func (b *bridge) sync(ctx context.Context, want []flow.Flow, prune bool) error {
+// greet asks a new connection what the switch can do, on which the flows depend.
+func (b *bridge) greet(ctx context.Context) error {
 	epoch := b.epoch.Load()
-	if epoch == 0 {
+	if epoch == 0 || epoch == b.greeted {
+		return nil
+	}
+	limit, err := b.client.MeterLimit(ctx)
+	refused := (*openflow.Error)(nil)
+	switch {
+	case errors.Is(err, openflow.ErrDisconnected):
+		return nil // there will be a new connection
+	case err != nil && !errors.As(err, &refused):
+		return fmt.Errorf("bridge %s: %w", b.name, err)
+	}
+	b.limit, b.greeted = limit, epoch // 0 if the switch does not know what a meter is
+	return nil
+}
+
+// sync makes the bridge's flows the wanted ones, in one bundle that adds before it deletes, and the meters that they
+// use. Without prune nothing is deleted. It returns openflow.ErrDisconnected while the bridge cannot be reached.
+func (b *bridge) sync(ctx context.Context, want []flow.Flow, meters []openflow.Meter, prune bool) error {
+	epoch := b.epoch.Load()
+	if epoch == 0 || epoch != b.greeted { // or the flows are for what there was before
 		b.settled = false
 		return openflow.ErrDisconnected
 	}
@@ -65,7 +89,14 @@ func (b *bridge) sync(ctx context.Context, want []flow.Flow, prune bool) error {
 				b.installed = append(b.installed, s.Flow)
 			}
 		}
+		if b.meters, err = b.client.Meters(ctx); err != nil {
+			return err
+		}
 		b.read = epoch
+	}
+	if err := b.addMeters(ctx, meters); err != nil {
+		b.read = 0
+		return err
 	}
 	add, del := flow.Diff(want, b.installed, nil)
 	if !prune {
@@ -75,6 +106,7 @@ func (b *bridge) sync(ctx context.Context, want []flow.Flow, prune bool) error {
 		b.settled = true
 		if prune {
 			b.installed = want
+			return b.deleteMeters(ctx, meters)
 		}
 		return nil
 	}
@@ -88,12 +120,53 @@ func (b *bridge) sync(ctx context.Context, want []flow.Flow, prune bool) error {
 		b.log.Warn("flows were not as left, repaired", "bridge", b.name, "put_back", len(add), "removed", len(del), "first", first(add, del))
 	}
 	b.settled = true
-	if prune {
-		b.installed = want
-	} else {
+	if !prune {
 		b.read = 0 // what was there and is not wanted stays: known only by reading it
 		b.settled = false
+		return nil
 	}
+	b.installed = want
+	return b.deleteMeters(ctx, meters)
+}
+
+// addMeters makes the meters that are not there, before the flows that use them.
+func (b *bridge) addMeters(ctx context.Context, want []openflow.Meter) error {
+	for _, m := range want {
+		at := slices.IndexFunc(b.meters, func(h openflow.Meter) bool { return h.ID == m.ID })
+		switch {
+		case at < 0:
+			if err := b.client.AddMeter(ctx, m); err != nil {
+				return err
+			}
+			b.meters = append(b.meters, m)
+		case b.meters[at] != m:
+			if err := b.client.ModifyMeter(ctx, m); err != nil {
+				return err
+			}
+			b.meters[at] = m
+		default:
+			continue
+		}
+		b.written++
+	}
+	return nil
+}
+
+// deleteMeters deletes the meters that no flow uses any more: those that look like ours.
+func (b *bridge) deleteMeters(ctx context.Context, want []openflow.Meter) error {
+	kept := b.meters[:0]
+	for i, m := range b.meters {
+		if slices.Contains(want, m) || m != portMeter(m.ID) {
+			kept = append(kept, m)
+			continue
+		}
+		if err := b.client.DeleteMeter(ctx, m.ID); err != nil {
+			b.meters = append(kept, b.meters[i:]...)
+			return err
+		}
+		b.written++
+	}
+	b.meters = kept
 	return nil
 }
 

@@ -14,10 +14,14 @@ import (
 	"weft/internal/model"
 )
 
-// The last view on disk: magic, CRC-32C of what follows, and a hostpb.Complete.
-// It is a copy of what the server said, so that losing it is harmless; a
-// damaged one counts as none.
-var lastViewMagic = []byte("weftview1")
+// The last view on disk: magic, CRC-32C of what follows, hostpb.Schema of the agent that wrote it, and
+// a hostpb.Complete. It is a copy of what the server said, so that losing it is harmless; a damaged one
+// counts as none. The session is resumed from it when the same schema wrote it; an agent that knows more fields
+// has to be sent them. The first format has no schema: it is still read.
+const (
+	lastViewMagic  = "weftview2"
+	firstViewMagic = "weftview1"
+)
 
 var errDamaged = errors.New("the last view on disk is damaged")
 
@@ -39,7 +43,14 @@ func saveView(path string, v *model.HostView, settings *hostpb.Settings) error {
 	for _, o := range v.Members {
 		d.Members = append(d.Members, o)
 	}
-	body, err := proto.Marshal(&hostpb.Complete{Revision: v.Revision, Objects: hostpb.ToObjects(d), Settings: settings})
+	for _, o := range v.Routers {
+		d.Routers = append(d.Routers, o)
+	}
+	for _, o := range v.Floating {
+		d.Floating = append(d.Floating, o)
+	}
+	schema := hostpb.Schema()
+	body, err := proto.MarshalOptions{}.MarshalAppend(schema[:], &hostpb.Complete{Revision: v.Revision, Objects: hostpb.ToObjects(d), Settings: settings, History: v.History[:]})
 	if err != nil {
 		return fmt.Errorf("encoding the last view: %w", err)
 	}
@@ -75,12 +86,20 @@ func loadView(path, host string) (*model.HostView, *hostpb.Settings, error) {
 		return nil, nil, err
 	}
 	n := len(lastViewMagic)
-	if len(b) < n+4 || string(b[:n]) != string(lastViewMagic) {
+	if len(b) < n+4 || string(b[:n]) != lastViewMagic && string(b[:n]) != firstViewMagic {
 		return nil, nil, errDamaged
 	}
 	body := b[n+4:]
 	if binary.BigEndian.Uint32(b[n:]) != crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)) {
 		return nil, nil, errDamaged
+	}
+	schema, same := hostpb.Schema(), false
+	if string(b[:n]) == lastViewMagic {
+		if len(body) < len(schema) {
+			return nil, nil, errDamaged
+		}
+		same = [8]byte(body) == schema
+		body = body[len(schema):]
 	}
 	var c hostpb.Complete
 	if err := proto.Unmarshal(body, &c); err != nil {
@@ -93,5 +112,8 @@ func loadView(path, host string) (*model.HostView, *hostpb.Settings, error) {
 	v := model.NewHostView(host)
 	d.To = c.GetRevision()
 	v.Apply(d)
+	if same && len(c.GetHistory()) == len(v.History) {
+		copy(v.History[:], c.GetHistory())
+	}
 	return v, c.GetSettings(), nil
 }

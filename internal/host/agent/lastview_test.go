@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,7 +16,7 @@ import (
 
 func sampleView() *model.HostView {
 	v := model.NewHostView("compute1")
-	v.Revision = 42
+	v.Revision, v.History = 42, model.UUID{9: 9}
 	net, port, group := model.NetworkID{UUID: model.UUID{1}}, model.PortID{UUID: model.UUID{2}}, model.SecurityGroupID{UUID: model.UUID{3}}
 	v.Networks[net] = &model.NetworkView{
 		ID: net, MTU: 1458, AdminStateUp: true, Segment: model.Segment{Type: model.TypeGRE, Tag: 7}, DHCPMAC: model.MAC{2, 2, 2, 2, 2, 2},
@@ -46,6 +48,45 @@ func TestLastView_survivesARestart(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) || !settings.GetL2Population() {
 		t.Fatalf("got %+v", got)
+	}
+}
+
+// rewrite changes the file at path and makes its checksum right again.
+func rewrite(t *testing.T, path string, change func(magic string, body []byte) (string, []byte)) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := len(lastViewMagic)
+	magic, body := change(string(b[:n]), b[n+4:])
+	b = binary.BigEndian.AppendUint32([]byte(magic), crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
+	if err := os.WriteFile(path, append(b, body...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLastView_isResumedFromOnlyByTheSchemaThatWroteIt(t *testing.T) {
+	for name, change := range map[string]func(string, []byte) (string, []byte){
+		"another schema":   func(magic string, body []byte) (string, []byte) { body[0]++; return magic, body },
+		"the first format": func(_ string, body []byte) (string, []byte) { return firstViewMagic, body[8:] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "view.pb")
+			want := sampleView()
+			if err := saveView(path, want, nil); err != nil {
+				t.Fatal(err)
+			}
+			rewrite(t, path, change)
+			got, _, err := loadView(path, "compute1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want.History = model.UUID{}
+			if !reflect.DeepEqual(got, want) {
+				t.Fatalf("got %+v", got)
+			}
+		})
 	}
 }
 

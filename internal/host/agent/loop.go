@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"strings"
 	"time"
 
 	"weft/internal/host/firewall"
@@ -16,6 +15,7 @@ import (
 	"weft/internal/host/ovs/openflow"
 	"weft/internal/host/ovs/vsw"
 	"weft/internal/host/pipeline"
+	"weft/internal/host/standin"
 	"weft/internal/model"
 )
 
@@ -39,6 +39,7 @@ func (a *Agent) loop(ctx context.Context) error {
 		changed := a.sw.Changed()
 		err := a.pass(ctx)
 		if ctx.Err() != nil {
+			a.unsaved = a.unsaved || a.moved
 			a.save()
 			return ctx.Err()
 		}
@@ -77,10 +78,17 @@ func (a *Agent) wait(ctx context.Context, changed <-chan struct{}, verify <-chan
 		case <-changed:
 		case <-a.kick:
 		case e := <-a.events:
-			a.take(e)
-			a.takeWaiting()
+			look := a.take(e)
+			if !a.takeWaiting() && !look {
+				a.acknowledge()
+				continue
+			}
 		case <-verify:
 			a.verify(ctx)
+		case <-a.adverts.timer.C:
+			if !a.adverts.sendDue(time.Now()) {
+				continue
+			}
 		case <-later.C:
 			a.cutConnections(ctx)
 			a.save()
@@ -94,19 +102,27 @@ func (a *Agent) wait(ctx context.Context, changed <-chan struct{}, verify <-chan
 }
 
 // takeWaiting takes the views that came meanwhile, so that a burst costs one pass.
-func (a *Agent) takeWaiting() {
+func (a *Agent) takeWaiting() (look bool) {
 	for range 500 {
 		select {
 		case e := <-a.events:
-			a.take(e)
+			look = a.take(e) || look
 		default:
-			return
+			return look
 		}
+	}
+	return look
+}
+
+// acknowledge tells the server how far the host is, when it is as the view says.
+func (a *Agent) acknowledge() {
+	if a.inForce {
+		a.reporter.applied(ack{a.view.Revision, a.failed})
 	}
 }
 
-// take moves the view on.
-func (a *Agent) take(e event) {
+// take moves the view on, and reports whether that is a reason to look at the host.
+func (a *Agent) take(e event) (look bool) {
 	for _, p := range e.problems {
 		a.log.Error("object from the server is malformed and left out", "err", p)
 	}
@@ -116,16 +132,29 @@ func (a *Agent) take(e event) {
 		a.log.Info("view received", "revision", e.view.Revision, "networks", len(e.view.Networks), "ports", len(e.view.Ports), "peers", len(e.view.Peers))
 		a.unsaved = true
 		a.save()
-	case a.view != nil:
+	case e.delta != nil:
 		a.view.Apply(e.delta)
+		if len(e.problems) > 0 {
+			a.view.History = model.UUID{}
+		}
+		if e.resumed {
+			a.complete = true
+			a.metrics.resumes.Inc()
+			a.log.Info("session resumed", "revision", a.view.Revision, "changed", e.delta.Len())
+		}
 		a.unsaved = true
 		// What the firewall follows from is on disk before it is in force: after a crash the last
 		// view lacks no port that has rules, so that no rule is taken away by mistake.
-		if len(e.delta.Ports)+len(e.delta.Groups)+len(e.delta.Networks)+len(e.delta.Deletes) > 0 {
+		if len(e.delta.Ports)+len(e.delta.Groups)+len(e.delta.Networks)+len(e.delta.Routers)+len(e.delta.Deletes) > 0 {
 			a.save()
 		}
+	default:
+		a.view.Revision = e.bookmark
+		a.moved = true
 	}
+	a.inForce = a.inForce && e.bookmark != 0
 	a.metrics.revision.Set(float64(a.view.Revision))
+	return e.bookmark == 0
 }
 
 func (a *Agent) save() {
@@ -136,11 +165,12 @@ func (a *Agent) save() {
 		a.log.Error("last view not saved: a restart without a server would start from an older one", "err", err)
 		return
 	}
-	a.unsaved = false
+	a.unsaved, a.moved = false, false
 }
 
 // pass joins the view with what is there and writes the difference.
 func (a *Agent) pass(ctx context.Context) error {
+	a.inForce = false
 	state := a.sw.State()
 	if a.view == nil || !state.Connected {
 		return nil
@@ -153,27 +183,43 @@ func (a *Agent) pass(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, applyLimit)
 	defer cancel()
 
+	a.follow(a.host.Reach.Update(state, began))
 	joined := hoststate.Join(a.host, a.settings.GetL2Population(), a.view, state, a.vlans)
+	for _, b := range a.bridges {
+		if err := b.greet(ctx); err != nil {
+			return err
+		}
+	}
+	joined.Pipeline.Local.MeterLimit = a.bridges[hoststate.BrInt].limit
+	a.adverts.plan(joined, began)
 	r := newResults(joined.Ports)
-	fwErr := a.applyFirewall(ctx, joined, r)
+	fwErr := errors.Join(a.applyFirewall(ctx, joined, r), a.applyRouters(ctx, joined, r))
 	a.stale = append(a.stale, joined.Released...)
 	a.forgetLearned(ctx)
 	if err := a.applySwitch(ctx, state, joined); err != nil {
 		return errors.Join(fwErr, err)
 	}
 	flowErr := a.applyFlows(ctx, joined, r)
-	a.applyDHCP(joined, r)
+	if flowErr == nil {
+		a.announceRouters(joined, r)
+	}
+	a.tellGuests(joined, a.flows, r)
 	a.reporter.say(r.reports(joined.Ports))
 	r.count(a.metrics)
-	return errors.Join(fwErr, flowErr)
+	err := errors.Join(fwErr, flowErr)
+	a.inForce, a.failed = err == nil, len(r.failed)
+	a.acknowledge()
+	return err
 }
 
 // firewallInput is what the firewall is computed from: the ports that iptables filters.
 func (a *Agent) firewallInput(ports []hoststate.State) firewall.Input {
 	in := firewall.Input{Groups: a.view.Groups, Members: a.view.Members}
 	for i := range ports {
-		if st := &ports[i]; st.Problem == "" && st.Port.Firewall == model.FirewallHybrid {
-			in.Ports = append(in.Ports, firewall.PortInput{View: st.Port, Network: st.Network, Zone: st.Zone()})
+		if st := &ports[i]; st.Problem == "" && !st.Leg && st.Port.Firewall == model.FirewallHybrid {
+			in.Ports = append(in.Ports, firewall.PortInput{
+				View: st.Port, Network: st.Network, Zone: st.Zone(), Routers: a.adverts.of(st.Network.ID).routers(),
+			})
 		}
 	}
 	return in
@@ -288,14 +334,20 @@ func (a *Agent) forgetLearned(ctx context.Context) {
 // applySwitch brings bridges, patch ports, tunnels and tags into the switch's database.
 func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.Joined) error {
 	ours := map[string]bool{}
+	leg := map[string]bool{}
 	for _, p := range j.Desired.Ports {
+		leg[p.Name] = hoststate.IsLeg(p.Name)
 		if p.Type != "" {
 			ours[p.Name] = true
 		}
 	}
 	owned := func(bridge, port string) bool {
-		return ours[port] || a.complete && bridge == hoststate.BrTun && hoststate.IsTunnel(port)
+		if bridge == hoststate.BrInt && ownLeg(state, port) {
+			return a.complete || leg[port]
+		}
+		return ours[port] || port == standin.Device || a.complete && bridge == hoststate.BrTun && hoststate.IsTunnel(port)
 	}
+	unplugged := a.services != nil && a.services.unplug(state, &j.Desired)
 	ops := vsw.Plan(state, j.Desired, owned)
 	if len(ops) == 0 {
 		return nil
@@ -306,12 +358,18 @@ func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.
 	for _, op := range ops {
 		a.log.Info("switch changed", "operation", op.String())
 	}
+	if unplugged {
+		a.services.fresh = false // the change of the switch brings the next pass, which plugs it in
+	}
 	return nil
 }
 
 // applyFlows brings the flows of all bridges in force.
 func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results) error {
 	out := a.compute(j.Pipeline)
+	if a.services != nil {
+		a.services.take(a.flowsFor, out, a.settings.GetDnsDomain())
+	}
 	for _, p := range out.Problems {
 		if id := (model.PortID{UUID: p.Object.ID}); p.Object.Kind == model.KindPort {
 			if p.Waiting {
@@ -328,7 +386,11 @@ func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results)
 		b := a.bridges[name]
 		before, repairs := b.written, b.repairs
 		want := wanted(name, out)
-		err := b.sync(ctx, want, a.complete)
+		var meters []openflow.Meter
+		if name == hoststate.BrInt {
+			meters = portMeters(out.Meters)
+		}
+		err := b.sync(ctx, want, meters, a.complete)
 		a.metrics.flows.WithLabelValues(name).Set(float64(len(want)))
 		a.metrics.flowMods.WithLabelValues(name).Add(float64(b.written - before))
 		a.metrics.repairs.WithLabelValues("flows").Add(float64(b.repairs - repairs))
@@ -362,8 +424,10 @@ func (a *Agent) compute(in pipeline.Input) *pipeline.Output {
 // sameInput compares inputs by their objects, which do not change.
 func sameInput(a, b pipeline.Input) bool {
 	return a.L2Population == b.L2Population && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Peers, b.Peers) &&
-		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt &&
-		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical)
+		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) &&
+		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt && a.Local.Services == b.Local.Services && a.Local.MeterLimit == b.Local.MeterLimit &&
+		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical) &&
+		maps.Equal(a.Local.Watched, b.Local.Watched)
 }
 
 func wanted(bridge string, out *pipeline.Output) []flow.Flow {
@@ -376,22 +440,6 @@ func wanted(bridge string, out *pipeline.Output) []flow.Flow {
 	return out.Physical[bridge]
 }
 
-// applyDHCP tells the responder about the ports that are here.
-func (a *Agent) applyDHCP(j *hoststate.Joined, r *results) {
-	here := map[model.PortID]bool{}
-	for i := range j.Ports {
-		st := &j.Ports[i]
-		if st.Problem != "" || st.Network == nil {
-			continue
-		}
-		here[st.Port.ID] = true
-		if err := a.dhcp.set(st.Port, st.Network); err != nil {
-			r.note(st.Port.ID, strings.TrimSpace(err.Error()))
-		}
-	}
-	a.dhcp.keep(func(id model.PortID) bool { return here[id] })
-}
-
 // verify compares the host with what was left there, and repairs it.
 func (a *Agent) verify(ctx context.Context) {
 	if a.view == nil {
@@ -400,9 +448,13 @@ func (a *Agent) verify(ctx context.Context) {
 	for _, b := range a.bridges {
 		b.doubt()
 	}
+	a.routers.host.Doubt()
 	before := a.fw.Stats().Repairs
 	ctx, cancel := context.WithTimeout(ctx, applyLimit)
 	defer cancel()
+	if a.services != nil {
+		a.services.ensure(ctx)
+	}
 	if _, err := a.fw.Verify(ctx); err != nil {
 		a.log.Warn("filters not verified", "err", err)
 	}

@@ -13,7 +13,15 @@ type reporter struct {
 	mu      sync.Mutex
 	pending map[model.PortID]model.Report
 	told    map[model.PortID]model.Report // since the session began
-	wake    chan struct{}                 // one slot: pending has something
+	ack     *ack                          // to be told, nil for none
+	acked   ack                           // told since the session began
+	wake    chan struct{}                 // one slot: there is something to tell
+}
+
+// ack is how far the host is programmed.
+type ack struct {
+	revision uint64
+	failed   int // ports that could not be applied
 }
 
 func newReporter() *reporter {
@@ -37,6 +45,29 @@ func (r *reporter) say(all map[model.PortID]model.Report) {
 	r.signalLocked()
 }
 
+// applied files how far the host is programmed.
+func (r *reporter) applied(a ack) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ack = nil
+	if a != r.acked {
+		r.ack = &a
+	}
+	r.signalLocked()
+}
+
+// takeAck returns what is to be acknowledged, nil for nothing. What it is about has been said
+// before: take the reports after it, and send them first.
+func (r *reporter) takeAck() *ack {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.ack
+	if a != nil {
+		r.ack, r.acked = nil, *a
+	}
+	return a
+}
+
 // forget makes the next say report every port anew: a new session has begun.
 func (r *reporter) forget() {
 	r.mu.Lock()
@@ -47,6 +78,7 @@ func (r *reporter) forget() {
 		}
 	}
 	clear(r.told)
+	r.ack, r.acked = nil, ack{} // of the former session: the view that begins this one is applied next
 	r.signalLocked()
 }
 
@@ -75,7 +107,7 @@ func (r *reporter) putBack(reports []model.Report) {
 }
 
 func (r *reporter) signalLocked() {
-	if len(r.pending) == 0 {
+	if len(r.pending) == 0 && r.ack == nil {
 		return
 	}
 	select {

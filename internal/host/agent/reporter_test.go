@@ -66,3 +66,20 @@ func TestReporter_aStateThatWentBackIsNotSaid(t *testing.T) {
 		t.Fatalf("said %v", got)
 	}
 }
+
+func TestReporter_acknowledgesEachStepOnce(t *testing.T) {
+	r := newReporter()
+	r.applied(ack{7, 1})
+	if a := r.takeAck(); a == nil || *a != (ack{7, 1}) {
+		t.Fatalf("acknowledged %v", a)
+	}
+	r.applied(ack{7, 1})
+	if a := r.takeAck(); a != nil {
+		t.Fatalf("acknowledged again %v", *a)
+	}
+	r.forget() // a new session
+	r.applied(ack{7, 1})
+	if a := r.takeAck(); a == nil {
+		t.Fatal("a new session was told nothing")
+	}
+}

@@ -25,6 +25,8 @@ type event struct {
 	view     *model.HostView  // COMPLETE: everything from now on
 	settings *hostpb.Settings // with view
 	delta    *model.ViewDelta // or a step from the last
+	resumed  bool             // with delta: it is the first of a session, the view is whole with it
+	bookmark uint64           // or a revision up to which nothing concerned the host
 	problems []error          // objects that could not be read and were left out
 }
 
@@ -39,6 +41,14 @@ type session struct {
 	events   chan<- event
 	reporter *reporter
 	state    func(connected bool)
+	held     held // what the loop's view is, once it has taken all that was handed to it
+}
+
+// held is the view that a session can be resumed from. A view that lacks objects which could not be
+// read, or whose reading was cut short, is not such: its history is zero.
+type held struct {
+	history  model.UUID
+	revision uint64
 }
 
 // Session timing.
@@ -103,6 +113,10 @@ func (s *session) once(ctx context.Context, server string) error {
 	if err != nil {
 		return plain(err)
 	}
+	s.hello.HaveRevision, s.hello.HaveHistory = 0, nil
+	if !s.held.history.IsZero() {
+		s.hello.HaveRevision, s.hello.HaveHistory = s.held.revision, s.held.history[:]
+	}
 	if err := stream.Send(&hostpb.AgentMessage{Kind: &hostpb.AgentMessage_Hello{Hello: s.hello}}); err != nil {
 		return plain(err)
 	}
@@ -113,12 +127,7 @@ func (s *session) once(ctx context.Context, server string) error {
 		case err := <-received:
 			return plain(err)
 		case <-s.reporter.wake:
-			reports := s.reporter.take()
-			if len(reports) == 0 {
-				continue
-			}
-			if err := stream.Send(&hostpb.AgentMessage{Kind: &hostpb.AgentMessage_Reports{Reports: hostpb.ToReports(reports)}}); err != nil {
-				s.reporter.putBack(reports)
+			if err := s.report(stream); err != nil {
 				// The reason is what Recv has.
 				cancel()
 				return plain(errors.Join(<-received, err))
@@ -127,18 +136,32 @@ func (s *session) once(ctx context.Context, server string) error {
 	}
 }
 
-// receive hands views down until the stream ends. A delta that does not follow on what
-// the host has ends the session, and the next one begins with a COMPLETE.
+// report sends what there is to say. An acknowledgement goes out after the reports of what it is about.
+func (s *session) report(stream hostpb.HostService_SessionClient) error {
+	ack := s.reporter.takeAck()
+	if reports := s.reporter.take(); len(reports) > 0 {
+		if err := stream.Send(&hostpb.AgentMessage{Kind: &hostpb.AgentMessage_Reports{Reports: hostpb.ToReports(reports)}}); err != nil {
+			s.reporter.putBack(reports)
+			return err
+		}
+	}
+	if ack == nil {
+		return nil
+	}
+	return stream.Send(&hostpb.AgentMessage{Kind: &hostpb.AgentMessage_Ack{Ack: &hostpb.Ack{Revision: ack.revision, Failed: uint32(ack.failed)}}})
+}
+
+// receive hands views down until the stream ends. What does not follow on what the host has ends the
+// session, and the next one begins with a COMPLETE.
 func (s *session) receive(ctx context.Context, stream hostpb.HostService_SessionClient) error {
 	var building *model.HostView // a COMPLETE in chunks
 	var problems []error
-	var at uint64
-	deliver := func(e event) error {
-		select {
-		case s.events <- e:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
+	begun := false
+	begin := func() {
+		if !begun {
+			begun = true
+			s.reporter.forget()
+			s.state(true)
 		}
 	}
 	for {
@@ -158,25 +181,57 @@ func (s *session) receive(ctx context.Context, stream hostpb.HostService_Session
 			if c.GetMore() {
 				continue
 			}
-			building.Revision, at = c.GetRevision(), c.GetRevision()
-			s.reporter.forget()
-			s.state(true)
-			if err := deliver(event{view: building, settings: c.GetSettings(), problems: problems}); err != nil {
+			building.Revision = c.GetRevision()
+			if len(problems) == 0 && len(c.GetHistory()) == len(building.History) {
+				copy(building.History[:], c.GetHistory())
+			}
+			begin()
+			next := held{building.History, building.Revision}
+			if err := s.deliver(ctx, event{view: building, settings: c.GetSettings(), problems: problems}, next); err != nil {
 				return err
 			}
 			building = nil
 		case m.GetDelta() != nil:
 			d, bad := hostpb.FromDelta(m.GetDelta())
 			// Deltas that change nothing for this host are not sent: "from" may be ahead of
-			// what we have, but never behind it.
-			if at == 0 || d.From < at || d.To < d.From {
-				return fmt.Errorf("delta from revision %d to %d does not follow on %d", d.From, d.To, at)
+			// what we have, but never behind it. The first one resumes just where we are.
+			if d.From < s.held.revision || d.To < d.From || !begun && (s.held.history.IsZero() || d.From != s.held.revision) {
+				err := fmt.Errorf("delta from revision %d to %d does not follow on %d", d.From, d.To, s.held.revision)
+				s.held = held{}
+				return err
 			}
-			at = d.To
-			if err := deliver(event{delta: d, problems: bad}); err != nil {
+			e := event{delta: d, resumed: !begun, problems: bad}
+			begin()
+			next := held{s.held.history, d.To}
+			if len(bad) > 0 {
+				next.history = model.UUID{}
+			}
+			if err := s.deliver(ctx, e, next); err != nil {
+				return err
+			}
+		case m.GetBookmark() != nil:
+			to := m.GetBookmark().GetRevision()
+			if !begun || to < s.held.revision {
+				err := fmt.Errorf("bookmark at revision %d does not follow on %d", to, s.held.revision)
+				s.held = held{}
+				return err
+			}
+			if err := s.deliver(ctx, event{bookmark: to}, held{s.held.history, to}); err != nil {
 				return err
 			}
 		}
+	}
+}
+
+// deliver hands an event to the loop and notes what that makes its view. An event that the loop
+// has not taken is none: the session resumes before it.
+func (s *session) deliver(ctx context.Context, e event, next held) error {
+	select {
+	case s.events <- e:
+		s.held = next
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

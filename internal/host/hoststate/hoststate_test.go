@@ -196,3 +196,20 @@ func TestRecoverVLANs_readsWhatWasWired(t *testing.T) {
 		t.Errorf("got %d, %v", got, err)
 	}
 }
+
+func TestJoin_routersThatAreDownHaveNoLegs(t *testing.T) {
+	leg := func(n byte) model.LegView {
+		return model.LegView{PortID: model.PortID{UUID: model.UUID{n}}, NetworkID: netID(1)}
+	}
+	view := model.NewHostView("compute1")
+	view.Routers[model.RouterID{UUID: model.UUID{1}}] = &model.RouterView{AdminStateUp: true, Legs: []model.LegView{leg(7), leg(3)}}
+	view.Routers[model.RouterID{UUID: model.UUID{2}}] = &model.RouterView{AdminStateUp: true, Legs: []model.LegView{leg(5)}}
+	view.Routers[model.RouterID{UUID: model.UUID{3}}] = &model.RouterView{Legs: []model.LegView{leg(1)}}
+	var got []byte
+	for _, l := range Join(Config{}, true, view, &vsw.State{}, NewVLANs()).Legs[netID(1)] {
+		got = append(got, l.PortID.UUID[0])
+	}
+	if string(got) != "\x03\x05\x07" {
+		t.Errorf("legs %v", got)
+	}
+}

@@ -12,6 +12,7 @@ import (
 
 	"weft/internal/host/ovs/vsw"
 	"weft/internal/host/pipeline"
+	"weft/internal/host/standin"
 	"weft/internal/model"
 )
 
@@ -32,6 +33,8 @@ type Config struct {
 	TunnelAddr netip.Addr
 	Datapath   string            // "system" or "netdev"
 	Mappings   map[string]string // physical network -> bridge, which must exist
+	Services   bool              // guests are answered by the host's services
+	Reach      Reach             // what the host sees of others
 }
 
 // State is a port's device on the host, joined with the view.
@@ -40,6 +43,7 @@ type State struct {
 	Network   *model.NetworkView
 	VLAN      uint16
 	Interface *vsw.Interface // nil: the device is not there yet
+	Leg       bool           // of a router: its device is ours to make, and nothing filters it
 	Problem   string         // why it cannot be wired at all
 }
 
@@ -51,6 +55,8 @@ type Joined struct {
 	Ports    []State // in order of their ids
 	Desired  vsw.Desired
 	Pipeline pipeline.Input
+	// Legs are those that routers have on the networks of the host, in order of their ports' ids.
+	Legs map[model.NetworkID][]*model.LegView
 	// Released are VLAN ids whose network has left the host: what the switch has learned with them must go
 	// before another network uses them.
 	Released []uint16
@@ -100,10 +106,11 @@ func interfacesByPort(s *vsw.State) map[model.PortID]*vsw.Interface {
 // Join computes what a host should have from the view and the switch's state.
 func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLANs) *Joined {
 	j := &Joined{Pipeline: pipeline.Input{
-		L2Population: l2pop, Networks: map[model.NetworkID]pipeline.Network{}, Ports: map[model.PortID]*model.PortView{}, Peers: view.Peers,
-		Local: pipeline.Local{TunnelAddr: cfg.TunnelAddr, Ports: map[model.PortID]uint32{}, Tunnels: map[pipeline.Tunnel]uint32{}, Physical: map[string]pipeline.Physical{}},
+		L2Population: l2pop, Host: view.Host, Routers: map[model.RouterID]pipeline.Router{}, Networks: map[model.NetworkID]pipeline.Network{}, Ports: map[model.PortID]*model.PortView{}, Peers: view.Peers,
+		Local: pipeline.Local{TunnelAddr: cfg.TunnelAddr, Ports: map[model.PortID]uint32{}, Tunnels: map[pipeline.Tunnel]uint32{}, Physical: map[string]pipeline.Physical{}, Watched: cfg.Reach.Watched},
 	}}
 	j.bridges(cfg, s)
+	j.legs(view)
 	devices := interfacesByPort(s)
 	j.Released = vlans.Keep(func(n model.NetworkID) bool { return view.Networks[n] != nil })
 	// In order, so that a host that starts anew numbers its networks the same way each time.
@@ -115,8 +122,28 @@ func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLA
 	for _, id := range slices.SortedFunc(maps.Keys(view.Ports), func(a, b model.PortID) int { return a.Compare(b.UUID) }) {
 		j.port(view.Ports[id], devices[id])
 	}
-	j.tunnels(cfg, s)
+	for id, r := range view.Routers {
+		j.Pipeline.Routers[id] = pipeline.Router{View: r, Active: r.ServedBy(view.Host) && cfg.Reach.answers(r, view.Host)}
+	}
+	j.tunnels(cfg, view, s)
 	return j
+}
+
+// legs finds the routers of the host's networks. One that is down has no legs.
+func (j *Joined) legs(view *model.HostView) {
+	j.Legs = map[model.NetworkID][]*model.LegView{}
+	for _, r := range view.Routers {
+		if !r.AdminStateUp {
+			continue
+		}
+		for i := range r.Legs {
+			l := &r.Legs[i]
+			j.Legs[l.NetworkID] = append(j.Legs[l.NetworkID], l)
+		}
+	}
+	for _, legs := range j.Legs {
+		slices.SortFunc(legs, func(a, b *model.LegView) int { return a.PortID.Compare(b.PortID.UUID) })
+	}
 }
 
 // bridges wants br-int, br-tun and the way between them and to physical networks.
@@ -129,6 +156,10 @@ func (j *Joined) bridges(cfg Config, s *vsw.State) {
 		d.Ports = append(d.Ports, vsw.DesiredPort{Bridge: on, Name: name, Type: "patch", Options: map[string]string{"peer": peer}})
 	}
 	bridge(BrInt)
+	if cfg.Services {
+		d.Ports = append(d.Ports, vsw.DesiredPort{Bridge: BrInt, Name: standin.Device})
+		j.Pipeline.Local.Services = ofport(s, standin.Device)
+	}
 	if cfg.TunnelAddr.IsValid() {
 		bridge(BrTun)
 		patch(BrInt, PatchTun, PatchInt)
@@ -169,11 +200,14 @@ func ofport(s *vsw.State, name string) uint32 {
 
 // port joins one port with its device.
 func (j *Joined) port(p *model.PortView, dev *vsw.Interface) {
-	st := State{Port: p, Interface: dev}
+	st := State{Port: p, Interface: dev, Leg: p.IsRouterPort()}
 	n, ok := j.Pipeline.Networks[p.NetworkID]
 	switch {
 	case !ok:
 		st.Problem = "this host has no way to the port's network"
+	case st.Leg && dev != nil && dev.Name != LegName(p.ID, p.DeviceOwner == model.OwnerRouterGateway):
+		st.Problem = "another device claims to be the router's leg: " + dev.Name
+	case st.Leg:
 	case p.Firewall != model.FirewallHybrid:
 		st.Problem = fmt.Sprintf("firewall driver %q is not available on this host", p.Firewall)
 	case dev != nil && p.PortSecurity && strings.HasPrefix(dev.Name, "tap"):
@@ -189,24 +223,29 @@ func (j *Joined) port(p *model.PortView, dev *vsw.Interface) {
 		return
 	}
 	j.Pipeline.Ports[p.ID] = p
-	if dev == nil {
+	var want vsw.DesiredPort
+	switch {
+	case st.Leg:
+		want = legPort(p)
+	case dev == nil:
 		return
+	default:
+		want = vsw.DesiredPort{Bridge: BrInt, Name: dev.Name}
 	}
-	if dev.OFPort > 0 {
+	if dev != nil && dev.OFPort > 0 {
 		j.Pipeline.Local.Ports[p.ID] = uint32(dev.OFPort)
 	}
 	// Neutron's agent keeps the same keys there, and reads them after a restart.
-	j.Desired.Ports = append(j.Desired.Ports, vsw.DesiredPort{
-		Bridge: BrInt, Name: dev.Name, Tag: vsw.Tag(int(st.VLAN)),
-		OtherConfig: map[string]string{
-			"net_uuid": p.NetworkID.String(), "network_type": string(n.View.Segment.Type), "physical_network": n.View.Segment.Physical,
-			"segmentation_id": strconv.Itoa(int(n.View.Segment.Tag)), "tag": strconv.Itoa(int(st.VLAN)),
-		},
-	})
+	want.Tag = vsw.Tag(int(st.VLAN))
+	want.OtherConfig = map[string]string{
+		"net_uuid": p.NetworkID.String(), "network_type": string(n.View.Segment.Type), "physical_network": n.View.Segment.Physical,
+		"segmentation_id": strconv.Itoa(int(n.View.Segment.Tag)), "tag": strconv.Itoa(int(st.VLAN)),
+	}
+	j.Desired.Ports = append(j.Desired.Ports, want)
 }
 
-// tunnels wants one tunnel a type and host that shares a network.
-func (j *Joined) tunnels(cfg Config, s *vsw.State) {
+// tunnels wants one tunnel a type and host that shares a network, or serves a router with a leg on it.
+func (j *Joined) tunnels(cfg Config, view *model.HostView, s *vsw.State) {
 	if !cfg.TunnelAddr.IsValid() {
 		return
 	}
@@ -218,6 +257,17 @@ func (j *Joined) tunnels(cfg Config, s *vsw.State) {
 		}
 		want[pipeline.Tunnel{Type: n.View.Segment.Type, Remote: p.Tunnel}] = true
 	}
+	j.gatewayTunnels(view, func(t model.NetworkType, g model.GatewayView) {
+		if g.Tunnel != cfg.TunnelAddr {
+			want[pipeline.Tunnel{Type: t, Remote: g.Tunnel}] = true
+		}
+	})
+	watched := map[pipeline.Tunnel]bool{}
+	j.watchTunnels(view, func(t pipeline.Tunnel) {
+		if t.Remote != cfg.TunnelAddr {
+			want[t], watched[t] = true, true
+		}
+	})
 	order := slices.SortedFunc(maps.Keys(want), func(a, b pipeline.Tunnel) int {
 		if c := a.Remote.Compare(b.Remote); c != 0 {
 			return c
@@ -226,13 +276,17 @@ func (j *Joined) tunnels(cfg Config, s *vsw.State) {
 	})
 	for _, t := range order {
 		name := TunnelName(t.Type, t.Remote)
-		j.Desired.Ports = append(j.Desired.Ports, vsw.DesiredPort{
+		p := vsw.DesiredPort{
 			Bridge: BrTun, Name: name, Type: string(t.Type),
 			Options: map[string]string{
 				"df_default": "true", "in_key": "flow", "out_key": "flow",
 				"local_ip": cfg.TunnelAddr.String(), "remote_ip": t.Remote.String(),
 			},
-		})
+		}
+		if watched[t] {
+			p.BFD = bfd()
+		}
+		j.Desired.Ports = append(j.Desired.Ports, p)
 		if n := ofport(s, name); n > 0 {
 			j.Pipeline.Local.Tunnels[t] = n
 		}

@@ -34,7 +34,7 @@ func TestWhatIsAppliedReadsBackAsWanted(t *testing.T) {
 		if n := strings.Count(have.V4.Text()+have.V6.Text(), "\n"); n < 5000 {
 			t.Errorf("only %d lines were read back", n)
 		}
-		if c := Plan(have, State{}); c.Empty() {
+		if c := HostLayout().Plan(have, State{}); c.Empty() {
 			t.Error("everything is to be removed, and the plan is empty")
 		}
 	})
@@ -285,7 +285,7 @@ func TestAnySequenceOfInputsConverges(t *testing.T) {
 			apply(t, m, in)
 			want := state(firewall.Hybrid(in))
 			wantConverged(t, m, want)
-			if c := Plan(*m.have, want); !c.Empty() {
+			if c := HostLayout().Plan(*m.have, want); !c.Empty() {
 				rt.Fatalf("the manager believes otherwise: %v", c.Describe())
 			}
 		})

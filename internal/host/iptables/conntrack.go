@@ -30,6 +30,7 @@ const (
 // entry is a tracked connection as the kernel lists it.
 type entry struct {
 	conn   firewall.Conn
+	reply  firewall.Conn // the direction back: other addresses when the connection is translated
 	family uint8
 	zone   uint16
 	mark   uint32
@@ -74,9 +75,16 @@ func (m *Manager) CutConnections(ctx context.Context, zone uint16, allowed func(
 // ForgetConnections deletes the connections of a conntrack zone for which gone
 // returns true, and counts them: those of a port that has left the host.
 func (m *Manager) ForgetConnections(ctx context.Context, zone uint16, gone func(firewall.Conn) bool) (int, error) {
+	return m.ForgetTranslated(ctx, zone, func(c, _ firewall.Conn) bool { return gone(c) })
+}
+
+// ForgetTranslated is ForgetConnections for those that address translation rules: gone is told both
+// directions as they are outside of the translation, so that reply's destination is what the source
+// was translated to, and its source what the destination was.
+func (m *Manager) ForgetTranslated(ctx context.Context, zone uint16, gone func(conn, reply firewall.Conn) bool) (int, error) {
 	n := 0
 	err := m.eachConnection(ctx, zone, func(e *entry) error {
-		if !gone(e.conn) {
+		if !gone(e.conn, e.reply) {
 			return nil
 		}
 		n++
@@ -142,10 +150,13 @@ func parseEntry(msg []byte) (entry, bool) {
 		return entry{}, false
 	}
 	e := entry{family: msg[0]}
+	var reply []byte
 	ok := attributes(msg[4:], func(typ uint16, v []byte) bool {
 		switch {
 		case typ == nl.CTA_TUPLE_ORIG:
 			e.tuple = v
+		case typ == nl.CTA_TUPLE_REPLY:
+			reply = v
 		case typ == nl.CTA_ZONE && len(v) == 2:
 			e.zone = binary.BigEndian.Uint16(v)
 		case typ == nl.CTA_MARK && len(v) == 4:
@@ -153,15 +164,7 @@ func parseEntry(msg []byte) (entry, bool) {
 		}
 		return true
 	})
-	ok = ok && attributes(e.tuple, func(typ uint16, v []byte) bool {
-		switch typ {
-		case nl.CTA_TUPLE_IP:
-			return attributes(v, e.readAddr)
-		case nl.CTA_TUPLE_PROTO:
-			return attributes(v, e.readProto)
-		}
-		return true
-	})
+	ok = ok && readTuple(e.tuple, &e.conn) && readTuple(reply, &e.reply)
 	return e, ok && e.conn.Src.IsValid() && e.conn.Dst.IsValid()
 }
 
@@ -184,32 +187,45 @@ func attributes(b []byte, f func(typ uint16, value []byte) bool) bool {
 	return true
 }
 
-func (e *entry) readAddr(typ uint16, v []byte) bool {
+// readTuple reads one direction of a connection; false when it is not whole.
+func readTuple(tuple []byte, c *firewall.Conn) bool {
+	return attributes(tuple, func(typ uint16, v []byte) bool {
+		switch typ {
+		case nl.CTA_TUPLE_IP:
+			return attributes(v, func(typ uint16, v []byte) bool { return readAddr(c, typ, v) })
+		case nl.CTA_TUPLE_PROTO:
+			return attributes(v, func(typ uint16, v []byte) bool { return readProto(c, typ, v) })
+		}
+		return true
+	})
+}
+
+func readAddr(c *firewall.Conn, typ uint16, v []byte) bool {
 	a, ok := netip.AddrFromSlice(v)
 	switch typ {
 	case nl.CTA_IP_V4_SRC, ctaIPv6Src:
-		e.conn.Src = a
+		c.Src = a
 	case nl.CTA_IP_V4_DST, ctaIPv6Dst:
-		e.conn.Dst = a
+		c.Dst = a
 	}
 	return ok
 }
 
-func (e *entry) readProto(typ uint16, v []byte) bool {
+func readProto(c *firewall.Conn, typ uint16, v []byte) bool {
 	switch {
 	case len(v) == 1:
 		switch typ {
 		case nl.CTA_PROTO_NUM:
-			e.conn.Protocol = v[0]
+			c.Protocol = v[0]
 		case ctaICMPType, ctaICMPv6Type:
-			e.conn.Type = v[0]
+			c.Type = v[0]
 		case ctaICMPCode, ctaICMPv6Code:
-			e.conn.Code = v[0]
+			c.Code = v[0]
 		}
 	case len(v) == 2 && typ == nl.CTA_PROTO_SRC_PORT:
-		e.conn.SrcPort = binary.BigEndian.Uint16(v)
+		c.SrcPort = binary.BigEndian.Uint16(v)
 	case len(v) == 2 && typ == nl.CTA_PROTO_DST_PORT:
-		e.conn.DstPort = binary.BigEndian.Uint16(v)
+		c.DstPort = binary.BigEndian.Uint16(v)
 	}
 	return true
 }

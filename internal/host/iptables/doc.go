@@ -6,7 +6,8 @@
 // and that changes conntrack entries. It does not know what rules mean: package
 // firewall makes them, the agent brings both together.
 //
-// Ours, and touched, are chains named neutron-openvswi-*, the jumps to them at
+// A Layout says which chains are ours: neutron-openvswi-* in a host's own namespace, neutron-l3-agent-*
+// in a router's. Ours, and touched, are they, the jumps to them at
 // the head of built-in chains and of neutron-filter-top, and sets of type hash:net
 // named as Neutron names those of remote groups. Everything else stays as it
 // is, in its order. With nothing to change nothing is written.

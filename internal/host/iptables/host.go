@@ -93,7 +93,7 @@ func toolsOf(b Backend) tools {
 }
 
 // detect chooses the backend.
-func (n namespace) detect(ctx context.Context) (Backend, error) {
+func (n namespace) detect(ctx context.Context, ownPrefix string) (Backend, error) {
 	for _, b := range []Backend{NFT, Legacy} {
 		if b == Legacy && !n.legacyInUse() {
 			continue // legacy-save would make the tables that it looks for

@@ -41,7 +41,7 @@ func in(ns, command string) string { return "ip netns exec " + ns + " " + comman
 // openManager makes a Manager for a namespace.
 func openManager(t testing.TB, ns string, b Backend) *Manager {
 	t.Helper()
-	m := New(Config{Namespace: "/run/netns/" + ns, Backend: b})
+	m := New(Config{Layout: HostLayout(), Namespace: "/run/netns/" + ns, Backend: b})
 	if err := m.Open(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func wantConverged(t testing.TB, m *Manager, want State) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := Plan(have, want); !c.Empty() {
+	if c := HostLayout().Plan(have, want); !c.Empty() {
 		t.Fatalf("not converged, still to do:\n%s", strings.Join(c.Describe(), "\n"))
 	}
 }

@@ -22,6 +22,7 @@ type Config struct {
 	// Namespace is the path of a network namespace; empty is the one that the
 	// process is in.
 	Namespace string
+	Layout    Layout // the zero one: HostLayout
 	Backend   Backend
 	Log       *slog.Logger
 }
@@ -29,11 +30,12 @@ type Config struct {
 // Manager owns the rules, sets and tracked connections of one network
 // namespace. It is not safe for concurrent use: one goroutine owns it.
 type Manager struct {
-	ns    namespace
-	log   *slog.Logger
-	tools tools
-	names table.Protocols
-	nl    *netlink.Handle
+	ns     namespace
+	layout Layout
+	log    *slog.Logger
+	tools  tools
+	names  table.Protocols
+	nl     *netlink.Handle
 
 	backend Backend
 	have    *State // nil: must be read
@@ -78,13 +80,16 @@ func New(cfg Config) *Manager {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{ns: namespace{cfg.Namespace}, backend: cfg.Backend, log: log, refused: map[refusal]error{}}
+	if cfg.Layout.Prefix == "" {
+		cfg.Layout = HostLayout()
+	}
+	return &Manager{ns: namespace{cfg.Namespace}, layout: cfg.Layout, backend: cfg.Backend, log: log, refused: map[refusal]error{}}
 }
 
-// Open finds the backend and switches bridge filtering on.
+// Open finds the backend and, where the layout says so, switches bridge filtering on.
 func (m *Manager) Open(ctx context.Context) error {
 	if m.backend == Auto {
-		b, err := m.ns.detect(ctx)
+		b, err := m.ns.detect(ctx, m.layout.Prefix)
 		if err != nil {
 			return fmt.Errorf("finding the iptables backend: %w", err)
 		}
@@ -93,6 +98,9 @@ func (m *Manager) Open(ctx context.Context) error {
 	m.tools, m.names = toolsOf(m.backend), protocolNames()
 	if m.backend == NFT && m.ns.legacyInUse() {
 		m.log.Warn("iptables-legacy has tables too: both filter")
+	}
+	if !m.layout.Bridges {
+		return nil
 	}
 	changed, err := m.ns.filterBridges(ctx)
 	m.stats.writes.Add(uint64(changed))
@@ -143,12 +151,17 @@ func (m *Manager) Read(ctx context.Context) (State, error) {
 			if err != nil {
 				return fmt.Errorf("reading the output of %s: %w", save, err)
 			}
-			*into = slices.DeleteFunc(rules, func(t table.Table) bool { return t.Name != "raw" && t.Name != "filter" })
+			*into = slices.DeleteFunc(rules, func(t table.Table) bool { return !slices.Contains(m.layout.Tables, t.Name) })
 			return nil
 		}
 	}
 	g.Go(read(&s.V4, m.tools.save4))
-	g.Go(read(&s.V6, m.tools.save6))
+	if !m.layout.OnlyIPv4 {
+		g.Go(read(&s.V6, m.tools.save6))
+	}
+	if !m.layout.Bridges {
+		return s, g.Wait()
+	}
 	g.Go(func() error {
 		text, err := m.ns.run(ctx, "", "ipset", "save")
 		if err != nil {
@@ -181,7 +194,7 @@ func (m *Manager) Apply(ctx context.Context, want State) (Result, error) {
 	}
 	m.forgetRefusals(want)
 	want.V4, want.V6 = m.withFallbacks(table.IPv4, want.V4, &res), m.withFallbacks(table.IPv6, want.V6, &res)
-	change := Plan(*m.have, want)
+	change := m.layout.Plan(*m.have, want)
 	if change.Empty() {
 		return res, nil
 	}
@@ -198,9 +211,15 @@ func (m *Manager) Apply(ctx context.Context, want State) (Result, error) {
 		return res, err
 	}
 	if len(res.BadSets) == 0 {
-		m.have = &State{V4: after(have.V4, want.V4), V6: after(have.V6, want.V6), Sets: afterSets(have.Sets, want.Sets)}
+		m.have = &State{V4: m.layout.after(have.V4, want.V4), V6: m.layout.after(have.V6, want.V6), Sets: afterSets(have.Sets, want.Sets)}
 	}
 	return res, nil
+}
+
+// Compare is Apply, but compares with what the kernel has, not with what the last Apply left.
+func (m *Manager) Compare(ctx context.Context, want State) (Result, error) {
+	m.have = nil
+	return m.Apply(ctx, want)
 }
 
 // Verify reads the kernel's state and repairs what is not as the last Apply
@@ -293,7 +312,7 @@ func (m *Manager) restoreBoth(ctx context.Context, have, want *State, c Change, 
 		return err
 	}
 	*have = now
-	c.v4, c.v6 = planFamily(now.V4, want.V4), planFamily(now.V6, want.V6)
+	c.v4, c.v6 = m.layout.planFamily(now.V4, want.V4), m.layout.planFamily(now.V6, want.V6)
 	if err = m.restore4and6(ctx, c); err == nil {
 		return nil
 	}
@@ -345,7 +364,7 @@ func (m *Manager) restoreSingly(ctx context.Context, f table.Family, tool string
 		if h == nil {
 			h = &table.Table{Name: t.Name}
 		}
-		edits := planTable(h, t)
+		edits := m.layout.planTable(h, t)
 		var made, rest []edit
 		for _, e := range edits {
 			if e.made {
@@ -357,7 +376,7 @@ func (m *Manager) restoreSingly(ctx context.Context, f table.Family, tool string
 		}
 		for _, e := range edits {
 			if e.made {
-				e.declare = e.chain != topChain
+				e.declare = !m.layout.isTop(e.chain)
 			}
 			if len(e.refill) == 0 {
 				rest = append(rest, e)

@@ -16,20 +16,44 @@ type State struct {
 	Sets   []table.Set
 }
 
-const (
-	ownPrefix = "neutron-openvswi-"
-	topChain  = "neutron-filter-top"
-	jumpToTop = table.Rule("-j " + topChain)
-)
+// Layout says which rules of a namespace are ours, and where they stand.
+type Layout struct {
+	Prefix string   // of our chains
+	Own    []string // further chains that are ours alone
+	Tables []string // that hold our rules, in the order in which they change
+	// Top is a chain that other agents put jumps into as well; empty: none.
+	Top string
+	// Bridges: frames that cross a Linux bridge pass the rules, and remote groups are sets.
+	Bridges bool
+	// OnlyIPv4: there are no rules of ours for IPv6.
+	OnlyIPv4 bool
+}
+
+// HostLayout is that of a host's own namespace: the filters of its ports.
+func HostLayout() Layout {
+	return Layout{Prefix: "neutron-openvswi-", Tables: []string{"raw", "filter"}, Top: "neutron-filter-top", Bridges: true}
+}
+
+// RouterLayout is that of a router's namespace, which no other agent writes to: its address translation.
+func RouterLayout() Layout {
+	return Layout{
+		Prefix: "neutron-l3-agent-", Own: []string{"neutron-postrouting-bottom"},
+		Tables: []string{"mangle", "nat", "filter"}, OnlyIPv4: true,
+	}
+}
 
 // isOwn reports whether a chain is ours alone.
-func isOwn(chain string) bool { return strings.HasPrefix(chain, ownPrefix) }
+func (l *Layout) isOwn(chain string) bool {
+	return strings.HasPrefix(chain, l.Prefix) || slices.Contains(l.Own, chain)
+}
+
+func (l *Layout) isTop(chain string) bool { return l.Top != "" && chain == l.Top }
 
 // isOwnJump reports whether a rule of a shared chain is ours: a jump to one of
 // our chains without any condition. A jump with a condition is someone else's.
-func isOwnJump(r table.Rule) bool {
+func (l *Layout) isOwnJump(r table.Rule) bool {
 	target, ok := strings.CutPrefix(string(r), "-j ")
-	return ok && !strings.Contains(target, " ") && (isOwn(target) || target == topChain)
+	return ok && !strings.Contains(target, " ") && (l.isOwn(target) || l.isTop(target))
 }
 
 // edit is what changes in one chain: lines of iptables-restore.
@@ -75,13 +99,13 @@ func (c *Change) Describe() []string {
 
 // Plan computes what must change so that have becomes want. Only what is
 // provably ours appears in it.
-func Plan(have, want State) Change {
-	return Change{v4: planFamily(have.V4, want.V4), v6: planFamily(have.V6, want.V6), sets: planSets(have.Sets, want.Sets)}
+func (l Layout) Plan(have, want State) Change {
+	return Change{v4: l.planFamily(have.V4, want.V4), v6: l.planFamily(have.V6, want.V6), sets: planSets(have.Sets, want.Sets)}
 }
 
-func planFamily(have, want table.Ruleset) []tableEdits {
+func (l *Layout) planFamily(have, want table.Ruleset) []tableEdits {
 	var out []tableEdits
-	for _, name := range []string{"raw", "filter"} {
+	for _, name := range l.Tables {
 		h, w := have.Table(name), want.Table(name)
 		if h == nil {
 			h = &table.Table{Name: name}
@@ -89,14 +113,14 @@ func planFamily(have, want table.Ruleset) []tableEdits {
 		if w == nil {
 			w = &table.Table{Name: name}
 		}
-		if edits := planTable(h, w); len(edits) > 0 {
+		if edits := l.planTable(h, w); len(edits) > 0 {
 			out = append(out, tableEdits{name, edits})
 		}
 	}
 	return out
 }
 
-func planTable(have, want *table.Table) []edit {
+func (l *Layout) planTable(have, want *table.Table) []edit {
 	there := make(map[string]*table.Chain, len(have.Chains))
 	for i := range have.Chains {
 		there[have.Chains[i].Name] = &have.Chains[i]
@@ -108,26 +132,27 @@ func planTable(have, want *table.Table) []edit {
 		wanted[w.Name] = true
 		plan := planChain
 		if w.Shared {
-			plan = planShared
+			plan = l.planShared
 		}
 		if e, changed := plan(there[w.Name], w); changed {
 			edits = append(edits, e)
 		}
 	}
-	top := there[topChain]
-	keepTop := top != nil && !wanted[topChain] && len(foreign(top.Rules)) > 0
+	top := there[l.Top]
+	keepTop := l.Top != "" && top != nil && !wanted[l.Top] && len(l.foreign(top.Rules)) > 0
+	jumpToTop := table.Rule("-j " + l.Top)
 	for i := range have.Chains {
 		h := &have.Chains[i]
 		switch {
 		case wanted[h.Name]:
-		case isOwn(h.Name):
+		case l.isOwn(h.Name):
 			edits = append(edits, edit{chain: h.Name, declare: true, drop: true})
 		default:
 			w := &table.Chain{Name: h.Name}
 			if keepTop && slices.Contains(h.Rules, jumpToTop) {
 				w.Rules = []table.Rule{jumpToTop} // another agent has rules there
 			}
-			if e, changed := planShared(h, w); changed {
+			if e, changed := l.planShared(h, w); changed {
 				edits = append(edits, e)
 			}
 		}
@@ -170,17 +195,17 @@ func planChain(have, want *table.Chain) (edit, bool) {
 }
 
 // planShared compares our rules at the head of a chain that others write to.
-func planShared(have, want *table.Chain) (edit, bool) {
+func (l *Layout) planShared(have, want *table.Chain) (edit, bool) {
 	e := edit{chain: want.Name}
 	var rules []table.Rule
 	if have != nil {
 		rules = have.Rules
-	} else if want.Name == topChain {
+	} else if l.isTop(want.Name) {
 		e.declare, e.made = true, true
 	}
 	ours := 0
 	for _, r := range rules {
-		if isOwnJump(r) {
+		if l.isOwnJump(r) {
 			ours++
 		}
 	}
@@ -188,7 +213,7 @@ func planShared(have, want *table.Chain) (edit, bool) {
 		return edit{}, false
 	}
 	for _, r := range rules {
-		if isOwnJump(r) {
+		if l.isOwnJump(r) {
 			e.lines = append(e.lines, ruleLine("-D "+want.Name, r))
 		}
 	}
@@ -197,7 +222,7 @@ func planShared(have, want *table.Chain) (edit, bool) {
 	}
 	// neutron-filter-top may be another agent's as well: it goes only with its
 	// last rule, which is ours.
-	e.drop = want.Name == topChain && len(want.Rules) == 0 && ours == len(rules)
+	e.drop = l.isTop(want.Name) && len(want.Rules) == 0 && ours == len(rules)
 	return e, e.made || e.drop || len(e.lines) > 0
 }
 
@@ -261,9 +286,9 @@ func restoreText(tables []tableEdits) string {
 }
 
 // after returns what a family's rules are once want has been applied to have.
-func after(have, want table.Ruleset) table.Ruleset {
-	out := make(table.Ruleset, 0, 2)
-	for _, name := range []string{"raw", "filter"} {
+func (l *Layout) after(have, want table.Ruleset) table.Ruleset {
+	out := make(table.Ruleset, 0, len(l.Tables))
+	for _, name := range l.Tables {
 		t := table.Table{Name: name}
 		h, w := have.Table(name), want.Table(name)
 		if w != nil {
@@ -272,7 +297,7 @@ func after(have, want table.Ruleset) table.Ruleset {
 					c.Rules = slices.Clone(c.Rules)
 					if h != nil {
 						if old := h.Chain(c.Name); old != nil {
-							c.Rules = append(c.Rules, foreign(old.Rules)...)
+							c.Rules = append(c.Rules, l.foreign(old.Rules)...)
 						}
 					}
 				}
@@ -281,10 +306,10 @@ func after(have, want table.Ruleset) table.Ruleset {
 		}
 		if h != nil {
 			for _, c := range h.Chains {
-				if isOwn(c.Name) || w != nil && w.Chain(c.Name) != nil {
+				if l.isOwn(c.Name) || w != nil && w.Chain(c.Name) != nil {
 					continue
 				}
-				c.Rules = foreign(c.Rules)
+				c.Rules = l.foreign(c.Rules)
 				t.Chains = append(t.Chains, c)
 			}
 		}
@@ -293,8 +318,8 @@ func after(have, want table.Ruleset) table.Ruleset {
 	return out
 }
 
-func foreign(rules []table.Rule) []table.Rule {
-	return slices.DeleteFunc(slices.Clone(rules), isOwnJump)
+func (l *Layout) foreign(rules []table.Rule) []table.Rule {
+	return slices.DeleteFunc(slices.Clone(rules), l.isOwnJump)
 }
 
 // setChange is what changes in the sets, in the order in which it is done:

@@ -15,6 +15,8 @@ type Route struct {
 	Dst     netip.Prefix // 0.0.0.0/0 or ::/0 is the default route
 	Gateway netip.Addr   // zero: on the link itself
 	Dev     string
+	// Static routes are somebody's choice (protocol "static"), not the kernel's own.
+	Static bool
 }
 
 // Addrs returns a device's addresses of both families with their prefix lengths.
@@ -40,7 +42,11 @@ func (n *Namespace) EnsureAddr(dev string, addr netip.Prefix) error {
 	if err != nil {
 		return err
 	}
-	err = n.handle.AddrAdd(l, &netlink.Addr{IPNet: ipNet(addr)})
+	a := &netlink.Addr{IPNet: ipNet(addr)}
+	if addr.Addr().Is6() {
+		a.Flags = unix.IFA_F_NODAD // whoever gives it knows that it is nobody else's
+	}
+	err = n.handle.AddrAdd(l, a)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("adding address %s to %s: %w", addr, dev, err)
 	}
@@ -101,7 +107,7 @@ func (n *Namespace) Routes() ([]Route, error) {
 			return nil, fmt.Errorf("listing routes: %w", err)
 		}
 		for _, r := range routes {
-			route := Route{Dev: names[r.LinkIndex]}
+			route := Route{Dev: names[r.LinkIndex], Static: r.Protocol == unix.RTPROT_STATIC}
 			if r.Dst != nil {
 				route.Dst = prefixOf(r.Dst)
 			} else if family == unix.AF_INET {
@@ -126,6 +132,9 @@ func (n *Namespace) route(r Route) (*netlink.Route, error) {
 			return nil, err
 		}
 		out.LinkIndex = l.Attrs().Index
+	}
+	if r.Static {
+		out.Protocol = unix.RTPROT_STATIC
 	}
 	if r.Gateway.IsValid() {
 		out.Gw = r.Gateway.AsSlice()

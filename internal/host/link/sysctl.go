@@ -26,12 +26,20 @@ func (n *Namespace) Sysctl(key string) (string, error) {
 
 // SetSysctl writes a setting of the namespace, when it has another value.
 func (n *Namespace) SetSysctl(key, value string) error {
-	return sysctlError("writing", key, n.Do(func() error {
+	_, err := n.ChangeSysctl(key, value)
+	return err
+}
+
+// ChangeSysctl is SetSysctl and tells whether it had to write.
+func (n *Namespace) ChangeSysctl(key, value string) (changed bool, err error) {
+	err = n.Do(func() error {
 		if is, err := readSysctl(key); err != nil || is == value {
 			return err
 		}
+		changed = true
 		return os.WriteFile(sysctlPath(key), []byte(value), 0)
-	}))
+	})
+	return changed, sysctlError("writing", key, err)
 }
 
 // TrySysctls writes settings and passes over those that this kernel does not

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"net"
 	"net/netip"
-	"slices"
 
 	"weft/internal/host/flow"
 	"weft/internal/model"
@@ -26,6 +25,9 @@ const (
 const (
 	echoReply       = 0
 	echoRequest     = 8
+	echoRequest6    = 128
+	echoReply6      = 129
+	routerSolicit   = 133
 	routerAdvert    = 134
 	neighborSolicit = 135
 	neighborAdvert  = 136
@@ -60,6 +62,7 @@ func (b *builder) intFixed() {
 	b.brInt(c, IntSource, prioServer, udp(flow.EtherTypeIPv6, dhcpv6ServerPort, dhcpv6ClientPort))
 	b.brInt(c, IntSource, prioMiss, flow.Match{})
 
+	b.servicesFixed()
 	b.brInt(c, IntLocalEgress, prioMiss, flow.Match{}, flow.GotoTable{Table: IntRateLimit})
 	b.brInt(c, IntLocalIP, prioMiss, flow.Match{}, flow.GotoTable{Table: IntRateLimit})
 	b.brInt(c, IntRateLimit, prioMiss, flow.Match{}, flow.GotoTable{Table: IntDeliver})
@@ -105,6 +108,7 @@ func (b *builder) intNetwork(n *network) {
 		b.brInt(c, IntUplink, prioNetwork, n.on(flow.Match{}), n.toUplink()...)
 	}
 	b.intDHCP(n, c)
+	b.networkServices(n, c)
 }
 
 // fromUplink takes the network's packets in from its uplink.
@@ -145,7 +149,7 @@ func (n *network) toUplink() []flow.Action {
 func outputs(ports []port, open bool) []flow.Action {
 	var actions []flow.Action
 	for _, p := range ports {
-		if p.open || !open {
+		if (p.open || !open) && (p.leg == nil || p.leg.active) {
 			actions = append(actions, flow.Output{Port: p.ofport})
 		}
 	}
@@ -185,6 +189,10 @@ func (b *builder) intDHCP(n *network, cookie uint64) {
 			Uint(flow.ICMPType, echoRequest).Uint(flow.ICMPCode, 0)
 		b.brInt(cookie, IntLocalEgress, prioAnswer, ping, answerPing(mac, addr)...)
 	}
+	for _, addr := range n.dhcp6 {
+		ping := n.on(icmpv6(echoRequest6)).EthDst(hw(mac)).Addr(flow.IPv6Dst, addr)
+		b.brInt(cookie, IntLocalEgress, prioAnswer, ping, answerPing6(mac, addr)...)
+	}
 	b.brInt(cookie, IntDeliver, prioLocal, n.on(flow.Match{}).EthDst(hw(mac)))
 }
 
@@ -217,12 +225,18 @@ func answerPing(mac model.MAC, addr netip.Addr) []flow.Action {
 
 // intPort wires a port.
 func (b *builder) intPort(n *network, p port) {
+	if p.leg != nil {
+		b.localLeg(n, p)
+		return
+	}
 	c := Cookie(model.KindPort, p.view.ID.UUID)
 	from := flow.Match{}.InPort(p.ofport)
 
 	// An access port: a tag, even of VLAN 0, is no business of the guest's.
 	b.brInt(c, IntClassify, prioTagged, from.Masked(flow.VlanTCI, 0x1000, 0x1000))
 	b.portDHCP(n, p, c)
+	b.portIPv6(n, p, c)
+	b.portServices(n, p, c)
 	if p.view.PortSecurity {
 		b.antiSpoof(n, p, c)
 	} else {
@@ -238,10 +252,9 @@ func (b *builder) portDHCP(n *network, p port, cookie uint64) {
 		return
 	}
 	request := udp(flow.EtherTypeIPv4, dhcpClientPort, dhcpServerPort).InPort(p.ofport).EthSrc(hw(p.view.MAC))
-	toAgent := flow.Controller{Userdata: slices.Clone(p.view.ID.UUID[:])}
-	b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, netip.AddrFrom4([4]byte{255, 255, 255, 255})), toAgent)
+	b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, netip.AddrFrom4([4]byte{255, 255, 255, 255})), b.toAgent(p)...)
 	for _, addr := range n.dhcp4 {
-		b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, addr), toAgent)
+		b.brInt(cookie, IntClassify, prioDHCP, request.Addr(flow.IPv4Dst, addr), b.toAgent(p)...)
 	}
 }
 

@@ -38,6 +38,7 @@ func (b *builder) checkNetworks() map[model.NetworkID]*network {
 		}
 		vlans[in.VLAN], segments[segment] = true, true
 		b.checkDHCP(n)
+		checkIPv6(n)
 		byID[id] = n
 		b.networks = append(b.networks, n)
 	}
@@ -139,7 +140,7 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 			continue
 		case !v.AdminStateUp || !n.view.AdminStateUp:
 			continue // as it should be: down
-		case v.PortSecurity && v.Firewall == model.FirewallNative:
+		case v.PortSecurity && !v.IsRouterPort() && v.Firewall == model.FirewallNative:
 			// Nothing filters such a port in this pipeline: rather no traffic.
 			b.problem(model.KindPort, id.UUID, "the native firewall is not in this pipeline")
 			continue
@@ -158,6 +159,12 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 		}
 		used[ofport], macs[onNetwork{v.NetworkID, v.MAC}] = true, true
 		p := port{view: v, ofport: ofport, open: !v.PortSecurity}
+		if v.IsRouterPort() {
+			if p.open, p.leg = false, n.leg(id); p.leg == nil {
+				b.problem(model.KindPort, id.UUID, "its router is not served by this host")
+				continue
+			}
+		}
 		for _, pair := range v.AddressPairs {
 			p.open = p.open || pair.MAC != v.MAC && isUnicast(pair.MAC)
 		}
@@ -173,7 +180,7 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 // reservedIntPort reports whether a number on br-int is a patch port's, or one
 // of the numbers that OpenFlow reserves (OFPP_MAX is 0xffffff00).
 func (b *builder) reservedIntPort(ofport uint32) bool {
-	if ofport > 0xffffff00 || ofport == b.in.Local.PatchTun {
+	if ofport > 0xffffff00 || ofport == b.in.Local.PatchTun || ofport == b.in.Local.Services {
 		return true
 	}
 	for _, phy := range b.in.Local.Physical {
@@ -186,7 +193,7 @@ func (b *builder) reservedIntPort(ofport uint32) bool {
 
 // checkPeers hands peers to their networks and finds the tunnels to them.
 func (b *builder) checkPeers(networks map[model.NetworkID]*network) {
-	wanted := map[Tunnel]bool{}
+	wanted := b.legTunnels()
 	macs := map[onNetwork]bool{}
 	for _, id := range sortedKeys(b.in.Peers, comparePorts) {
 		v := b.in.Peers[id]

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +27,9 @@ func dump(out Output) string {
 	b.WriteString("# br-int\n" + text(out.BrInt) + "# br-tun\n" + text(out.BrTun))
 	for _, bridge := range []string{"br-ex"} {
 		b.WriteString("# " + bridge + "\n" + text(out.Physical[bridge]))
+	}
+	for _, id := range out.Meters {
+		fmt.Fprintf(&b, "# meter %d\n", id)
 	}
 	for _, t := range out.Tunnels {
 		b.WriteString("# tunnel " + string(t.Type) + " " + t.Remote.String() + "\n")

@@ -21,6 +21,16 @@ type Input struct {
 	Networks map[model.NetworkID]Network
 	Ports    map[model.PortID]*model.PortView
 	Peers    map[model.PortID]*model.PeerView
+
+	Host    string // this host, as RouterView.Gateways names it
+	Routers map[model.RouterID]Router
+}
+
+// Router is a router that the host serves, or that has a leg on one of its networks.
+type Router struct {
+	View *model.RouterView
+	// Active: this host, which serves it, is the one that answers for it.
+	Active bool
 }
 
 // Network is a network with a port on the host, and the local VLAN id (1 to
@@ -37,9 +47,13 @@ type Local struct {
 
 	PatchTun uint32                  // on br-int, to br-tun
 	PatchInt uint32                  // on br-tun, to br-int
+	Services uint32                  // on br-int, to the host's services; 0: it has none
 	Ports    map[model.PortID]uint32 // on br-int: qvo… of hybrid ports, tap… of others
 	Tunnels  map[Tunnel]uint32       // on br-tun
 	Physical map[string]Physical     // by the name of the physical network
+	Watched  map[Tunnel]bool         // of which the switch knows whether they are alive
+	// MeterLimit is the highest id of a meter on br-int, 0 if the switch has none.
+	MeterLimit uint32
 }
 
 // Tunnel names the way to another host.
@@ -62,6 +76,8 @@ type Output struct {
 	BrTun    []flow.Flow
 	Physical map[string][]flow.Flow // by bridge
 
+	// Meters of br-int shall exist before its flows do: one for each port that asks the agent, with its OpenFlow number.
+	Meters []uint32
 	// Tunnels shall exist: one for each type and host that shares a network.
 	Tunnels []Tunnel
 	// Wired are the ports whose flows are all in BrInt, in order of their ids.
@@ -102,6 +118,9 @@ func Compute(in Input) Output {
 				b.tunPeer(n, p)
 			}
 		}
+		for i := range n.legs {
+			b.remoteLeg(n, &n.legs[i])
+		}
 	}
 	return b.output()
 }
@@ -117,10 +136,15 @@ type network struct {
 	open     bool
 	dhcp4    []netip.Addr // IPv4 addresses of the DHCP port
 	answers4 bool         // a subnet has DHCPv4
-	ports    []port       // wired, in order of their ids
-	peers    []*model.PeerView
-	remotes  []uint32            // tunnel ports of hosts with a port on the network, in order
-	claimed  map[netip.Addr]bool // answered by TunARP
+	dhcp6    []netip.Addr // IPv6 addresses of the DHCP port, its link-local one included
+	answers6 bool         // a subnet has DHCPv6
+	// advertised: routers of a subnet are told of by its hosts, and by nobody else.
+	advertised bool
+	ports      []port // wired, in order of their ids
+	peers      []*model.PeerView
+	legs       []leg               // of routers, here or elsewhere
+	remotes    []uint32            // tunnel ports of hosts with a port on the network, in order
+	claimed    map[netip.Addr]bool // answered by TunARP
 }
 
 func (n *network) tunnelled() bool { return n.view.Segment.Type.IsTunnel() }
@@ -144,6 +168,7 @@ type port struct {
 	// open: it may use MACs that nobody told us of, because it has no port
 	// security or address pairs with other MACs.
 	open bool
+	leg  *leg // of a router, nil for others
 }
 
 type builder struct {
@@ -155,6 +180,7 @@ type builder struct {
 func newBuilder(in Input) *builder {
 	b := &builder{in: in, out: Output{Physical: map[string][]flow.Flow{}}}
 	byID := b.checkNetworks()
+	b.checkLegs(byID)
 	b.checkPorts(byID)
 	b.checkPeers(byID)
 	return b
@@ -166,6 +192,8 @@ func (b *builder) output() Output {
 	for _, flows := range b.out.Physical {
 		sortFlows(flows)
 	}
+	slices.Sort(b.out.Meters)
+	b.out.Meters = slices.Compact(b.out.Meters)
 	slices.SortFunc(b.out.Wired, func(x, y model.PortID) int { return x.Compare(y.UUID) })
 	slices.SortStableFunc(b.out.Problems, func(x, y Problem) int {
 		return cmp.Or(cmp.Compare(x.Object.Kind, y.Object.Kind), x.Object.ID.Compare(y.Object.ID))

@@ -61,8 +61,16 @@ func tunnelName(t Tunnel) string {
 
 func (l lab) install(out Output) {
 	l.t.Helper()
+	addMeters(l.Switch, out)
 	for bridge, flows := range map[string][]flow.Flow{"br-int": out.BrInt, "br-tun": out.BrTun, "br-ex": out.Physical["br-ex"]} {
 		l.OfctlInput(text(flows), "--bundle", "replace-flows", bridge, "-")
+	}
+}
+
+// addMeters makes the meters that br-int's flows use.
+func addMeters(s *ovstest.Switch, out Output) {
+	for _, id := range out.Meters {
+		s.Ofctl("add-meter", "br-int", fmt.Sprintf("meter=%d,pktps,band=type=drop,rate=10", id))
 	}
 }
 
@@ -149,6 +157,9 @@ func TestSwitchAcceptsEveryGolden(t *testing.T) {
 		for bridge, flows := range map[string][]flow.Flow{"int": out.BrInt, "tun": out.BrTun, "ex": out.Physical["br-ex"]} {
 			b := "br-" + bridge
 			s.Vsctl("--may-exist", "add-br", b, "--", "set", "bridge", b, "datapath_type=netdev", "fail_mode=secure", "protocols=OpenFlow10,OpenFlow13,OpenFlow14")
+			if bridge == "int" {
+				addMeters(s, out)
+			}
 			s.OfctlInput(text(flows), "--bundle", "replace-flows", b, "-")
 			if n := strings.Count("\n"+s.Ofctl("--no-stats", "dump-flows", b), "\n cookie="); n != len(flows) {
 				t.Errorf("%s: %s holds %d flows of %d: some have the same key", name, b, n, len(flows))
@@ -215,6 +226,40 @@ func TestPopulatedNetwork(t *testing.T) {
 		actions := l.trace("br-int", packet)
 		if !strings.Contains(actions, "userspace(") || !strings.Contains(actions, "controller(") || len(reached(actions)) != 0 {
 			t.Errorf("%s, and nowhere else: %s", rule, actions)
+		}
+	}
+}
+
+// TestIPv6QuestionsGoToTheAgent: DHCPv6, routers and the DHCP port are asked for on the host, by the port's meter; all else of
+// neighbour discovery goes on.
+func TestIPv6QuestionsGoToTheAgent(t *testing.T) {
+	in := scenarios()["ipv6"].port(1, 12)
+	in.Ports[portID(12)].FixedIPs = []model.FixedIP{{Addr: addr("2001:db8::12")}}
+	l := newLab(t, in)
+	own := fmt.Sprintf("in_port=11,dl_src=%s,", mac(11))
+	dhcp := "dl_dst=33:33:00:01:00:02,udp6,ipv6_dst=ff02::1:2,udp_src=546,udp_dst=547"
+	nd := "dl_dst=33:33:ff:00:00:02,icmp6,nw_ttl=255,icmpv6_code=0,"
+	solicit := nd + "icmpv6_type=135,nd_sll=" + mac(11).String() + ",nd_target="
+	for _, c := range []struct{ rule, packet, want string }{
+		{"DHCPv6", own + dhcp, "agent"},
+		{"DHCPv6 of a foreign MAC", "in_port=11,dl_src=" + mac(12).String() + "," + dhcp, ""},
+		{"router solicitation", own + nd + "icmpv6_type=133", "agent"},
+		{"neighbour: the DHCP port", own + solicit + "2001:db8::2", "agent"},
+		{"neighbour: the DHCP port's link-local address", own + solicit + "fe80::f816:3eff:fe00:dc01", "agent"},
+		{"neighbour: another", own + solicit + "2001:db8::12", "p12"},
+		{"ping of the DHCP port", own + "dl_dst=" + mac(0xdc01).String() + ",icmp6,icmpv6_type=128,icmpv6_code=0,ipv6_src=2001:db8::11,ipv6_dst=2001:db8::2,nw_ttl=64", "answered"},
+		{"neighbour: the DHCP port, by a foreign MAC", own + nd + "icmpv6_type=135,nd_target=2001:db8::2,nd_sll=" + mac(12).String(), ""},
+	} {
+		actions := l.trace("br-int", c.packet)
+		got := strings.Join(reached(actions), " ")
+		if strings.Contains(actions, "icmpv6(type=129") && got == "p11" {
+			got = "answered"
+		}
+		if strings.Contains(actions, "meter(") && strings.Contains(actions, "controller(") {
+			got = strings.TrimSpace("agent " + got)
+		}
+		if got != c.want {
+			t.Errorf("%s goes to %q, want %q\nactions %s", c.rule, got, c.want, actions)
 		}
 	}
 }

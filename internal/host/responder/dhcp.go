@@ -1,91 +1,12 @@
 package responder
 
 import (
-	"cmp"
 	"encoding/binary"
-	"errors"
-	"fmt"
-	"math"
 	"net/netip"
-	"sync"
-	"time"
-
-	"weft/internal/model"
 )
 
-// What Answer may say of a frame that it does not answer although it was for it.
-var (
-	// ErrUnknownPort: nothing is to be told on that port.
-	ErrUnknownPort = errors.New("DHCP is not answered on this port")
-	// ErrMalformed: not a DHCP request that an Ethernet client may send.
-	ErrMalformed = errors.New("malformed DHCP request")
-	// ErrForeign: the request is in the name of another MAC than the port's.
-	ErrForeign = errors.New("DHCP request for another MAC")
-)
-
-// Settings are the same for all ports of the host.
-type Settings struct {
-	Domain string        // told to guests; "openstacklocal" if empty
-	Lease  time.Duration // whole seconds; one day if zero, for ever if negative
-}
-
-// Forever is Settings.Lease of leases that do not end.
-const Forever time.Duration = -1
-
-func (s Settings) seconds() uint32 {
-	if s.Lease < 0 {
-		return math.MaxUint32
-	}
-	return uint32(min(int64(s.Lease/time.Second), math.MaxUint32-1))
-}
-
-// DHCP answers DHCPv4 for the ports of a host. Leases are not kept: an address
-// is the port's as long as the port has it. It is safe for concurrent use.
-type DHCP struct {
-	settings Settings
-
-	mu    sync.RWMutex
-	ports map[model.PortID]*binding // bindings do not change
-}
-
-// NewDHCP returns a DHCP that answers nobody yet.
-func NewDHCP(s Settings) *DHCP {
-	s.Domain = cmp.Or(s.Domain, "openstacklocal")
-	s.Lease = cmp.Or(s.Lease, 24*time.Hour)
-	return &DHCP{settings: s, ports: map[model.PortID]*binding{}}
-}
-
-// Set takes over what is to be told on a port. The error names the port's extra
-// options that are not valid; they are left out, all else is told.
-func (d *DHCP) Set(p *model.PortView, n *model.NetworkView) error {
-	b, err := bind(p, n, d.settings)
-	if b == nil {
-		d.Delete(p.ID)
-		return nil // no address here has DHCPv4
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.ports[p.ID] = b
-	return err
-}
-
-// Delete forgets a port.
-func (d *DHCP) Delete(id model.PortID) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.ports, id)
-}
-
-// Answer returns the Ethernet frame to send back out of the port a frame came
-// from, or nil if there is nothing to say (a release, or a request that chose
-// another server). Errors are ErrUnknownPort, ErrMalformed and ErrForeign.
-func (d *DHCP) Answer(id model.PortID, frame []byte) ([]byte, error) {
-	d.mu.RLock()
-	b := d.ports[id]
-	d.mu.RUnlock()
-	if b == nil {
-		return nil, fmt.Errorf("port %s: %w", id, ErrUnknownPort)
-	}
+// answerFrame reads a frame and answers it.
+func (b *binding) answerFrame(frame []byte) ([]byte, error) {
 	r, ok := parseRequest(frame)
 	if !ok {
 		return nil, ErrMalformed

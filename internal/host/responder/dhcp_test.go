@@ -27,7 +27,7 @@ func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 func views() (*model.PortView, *model.NetworkView) {
 	p := &model.PortView{
-		ID: testPort, MAC: guestMAC, AdminStateUp: true,
+		ID: testPort, MAC: guestMAC, AdminStateUp: true, PortSecurity: true,
 		FixedIPs: []model.FixedIP{{SubnetID: testSubnet, Addr: addr("10.0.0.11")}},
 	}
 	n := &model.NetworkView{
@@ -41,14 +41,14 @@ func views() (*model.PortView, *model.NetworkView) {
 	return p, n
 }
 
-func newDHCP(t testing.TB, change ...func(*model.PortView, *model.NetworkView)) *DHCP {
+func newDHCP(t testing.TB, change ...func(*model.PortView, *model.NetworkView)) *Guests {
 	t.Helper()
-	d := NewDHCP(Settings{})
+	d := NewGuests(Settings{})
 	p, n := views()
 	for _, c := range change {
 		c(p, n)
 	}
-	if err := d.Set(p, n); err != nil {
+	if err := d.Set(p, n, nil); err != nil {
 		t.Fatalf("setting the port: %v", err)
 	}
 	return d
@@ -128,9 +128,9 @@ func decode(t testing.TB, frame []byte) received {
 	return r
 }
 
-func answered(t testing.TB, d *DHCP, m *dhcpv4.DHCPv4) received {
+func answered(t testing.TB, d *Guests, m *dhcpv4.DHCPv4) received {
 	t.Helper()
-	frame, err := d.Answer(testPort, sent(m, guestMAC))
+	frame, err := single(d.Answer(testPort, sent(m, guestMAC)))
 	if err != nil || frame == nil {
 		t.Fatalf("answer %x, %v", frame, err)
 	}
@@ -209,7 +209,7 @@ func TestRequestStates(t *testing.T) {
 		{"a server's message", dhcpv4.MessageTypeOffer, nil, ""},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
-			frame, err := newDHCP(t).Answer(testPort, sent(client(t, c.typ, c.mods...), guestMAC))
+			frame, err := single(newDHCP(t).Answer(testPort, sent(client(t, c.typ, c.mods...), guestMAC)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -234,17 +234,17 @@ func TestRequestStates(t *testing.T) {
 func TestOnlyThePortsOwnMACIsAnswered(t *testing.T) {
 	d := newDHCP(t)
 	other := model.MAC{0xfa, 0x16, 0x3e, 9, 9, 9}
-	if _, err := d.Answer(testPort, sent(client(t, dhcpv4.MessageTypeDiscover), other)); !errors.Is(err, ErrForeign) {
+	if _, err := single(d.Answer(testPort, sent(client(t, dhcpv4.MessageTypeDiscover), other))); !errors.Is(err, ErrForeign) {
 		t.Errorf("foreign source: %v", err)
 	}
-	if _, err := d.Answer(testPort, sent(client(t, dhcpv4.MessageTypeDiscover, dhcpv4.WithHwAddr(other[:])), guestMAC)); !errors.Is(err, ErrForeign) {
+	if _, err := single(d.Answer(testPort, sent(client(t, dhcpv4.MessageTypeDiscover, dhcpv4.WithHwAddr(other[:])), guestMAC))); !errors.Is(err, ErrForeign) {
 		t.Errorf("foreign chaddr: %v", err)
 	}
-	if _, err := d.Answer(model.PortID{}, sent(client(t, dhcpv4.MessageTypeDiscover), guestMAC)); !errors.Is(err, ErrUnknownPort) {
+	if _, err := single(d.Answer(model.PortID{}, sent(client(t, dhcpv4.MessageTypeDiscover), guestMAC))); !errors.Is(err, ErrUnknownPort) {
 		t.Errorf("unknown port: %v", err)
 	}
 	d.Delete(testPort)
-	if _, err := d.Answer(testPort, sent(client(t, dhcpv4.MessageTypeDiscover), guestMAC)); !errors.Is(err, ErrUnknownPort) {
+	if _, err := single(d.Answer(testPort, sent(client(t, dhcpv4.MessageTypeDiscover), guestMAC))); !errors.Is(err, ErrUnknownPort) {
 		t.Errorf("deleted port: %v", err)
 	}
 }
@@ -268,12 +268,12 @@ func TestNotARequestIsRefused(t *testing.T) {
 	} {
 		f := slices.Clone(good)
 		spoil(f)
-		if frame, err := d.Answer(testPort, f); !errors.Is(err, ErrMalformed) {
+		if frame, err := single(d.Answer(testPort, f)); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: answer %x, %v", name, frame, err)
 		}
 	}
 	for n := range headers + offOptions {
-		if _, err := d.Answer(testPort, good[:n]); !errors.Is(err, ErrMalformed) {
+		if _, err := single(d.Answer(testPort, good[:n])); !errors.Is(err, ErrMalformed) {
 			t.Fatalf("cut to %d bytes: %v", n, err)
 		}
 	}
@@ -332,10 +332,10 @@ func TestBadExtraOptionDisablesOnlyItself(t *testing.T) {
 		"mtu": "70000", "router": "fe80::1", "bootfile-name": "a\ndhcp-option=3,6.6.6.6", "root-path": strings.Repeat("x", 256),
 		"domain-search": "a..b", "classless-static-route": "10.0.0.0/8",
 	} {
-		d := NewDHCP(Settings{})
+		d := NewGuests(Settings{})
 		p, n := views()
 		p.DHCPOptions = []model.DHCPOption{{Name: name, Value: value}, {Name: "ntp-server", Value: "10.0.0.5"}, {Name: "ntp-server", Value: "2001:db8::1", IPVersion: 6}}
-		if err := d.Set(p, n); err == nil {
+		if err := d.Set(p, n, nil); err == nil {
 			t.Errorf("%s=%q: no error", name, value)
 		}
 		if r := answered(t, d, client(t, dhcpv4.MessageTypeDiscover)); len(r.NTPServers()) != 1 || r.Router()[0].String() != "10.0.0.1" {
@@ -345,21 +345,24 @@ func TestBadExtraOptionDisablesOnlyItself(t *testing.T) {
 }
 
 func TestSettingsAndSubnetsWithout(t *testing.T) {
-	d := NewDHCP(Settings{Domain: "example.org", Lease: Forever})
+	d := NewGuests(Settings{Domain: "example.org", Lease: Forever})
 	p, n := views()
 	p.DNSName = "web"
 	n.Subnets[0].Gateway, n.Subnets[0].DNS = netip.Addr{}, nil
-	if err := d.Set(p, n); err != nil {
+	if err := d.Set(p, n, nil); err != nil {
 		t.Fatal(err)
 	}
 	r := answered(t, d, client(t, dhcpv4.MessageTypeDiscover))
 	if r.DomainName() != "example.org" || r.HostName() != "web" {
 		t.Errorf("name %s.%s", r.HostName(), r.DomainName())
 	}
-	for _, code := range []byte{optRenewal, optRebinding, optRouter, optDNS} {
+	for _, code := range []byte{optRenewal, optRebinding, optRouter} {
 		if bytes.IndexByte(r.order, code) >= 0 {
 			t.Errorf("option %d is there", code)
 		}
+	}
+	if dns := r.DNS(); len(dns) != 1 || !dns[0].Equal(r.ServerIdentifier()) {
+		t.Errorf("where the subnet names no DNS server, guests are told %v instead of the DHCP port", dns)
 	}
 	if lease := r.Options.Get(dhcpv4.OptionIPAddressLeaseTime); !bytes.Equal(lease, []byte{255, 255, 255, 255}) {
 		t.Errorf("lease %x", lease)
@@ -371,10 +374,10 @@ func TestSettingsAndSubnetsWithout(t *testing.T) {
 	}
 
 	n.Subnets[0].EnableDHCP = false
-	if err := d.Set(p, n); err != nil {
+	if err := d.Set(p, n, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Answer(testPort, sent(client(t, dhcpv4.MessageTypeDiscover), guestMAC)); !errors.Is(err, ErrUnknownPort) {
+	if _, err := single(d.Answer(testPort, sent(client(t, dhcpv4.MessageTypeDiscover), guestMAC))); !errors.Is(err, ErrUnknownPort) {
 		t.Errorf("a subnet without DHCP: %v", err)
 	}
 }
@@ -455,7 +458,7 @@ func FuzzAnswer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		given := slices.Clone(frame)
-		answer, err := d.Answer(testPort, frame)
+		answer, err := single(d.Answer(testPort, frame))
 		if !bytes.Equal(given, frame) {
 			t.Fatal("the request was written to")
 		}
@@ -486,8 +489,19 @@ func BenchmarkAnswer(b *testing.B) {
 	frame := sent(client(b, dhcpv4.MessageTypeDiscover, asks(1, 3, 6, 12, 15, 26, 28, 42, 119, 121)), guestMAC)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := d.Answer(testPort, frame); err != nil {
+		if _, err := single(d.Answer(testPort, frame)); err != nil {
 			b.Fatal(err)
 		}
 	}
+}
+
+// single is for questions that one frame answers.
+func single(answers [][]byte, err error) ([]byte, error) {
+	if len(answers) > 1 {
+		return nil, errors.New("more than one answer")
+	}
+	if len(answers) == 0 {
+		return nil, err
+	}
+	return answers[0], err
 }

@@ -1,7 +1,7 @@
-// Package responder answers what guests ask their network: DHCPv4, from memory,
-// on the guest's own host.
+// Package responder answers what guests ask their network, from memory, on the guest's own host: DHCPv4, DHCPv6, who the routers
+// are, and where the DHCP port is.
 //
-// It turns one frame into its answer or into none. It has no sockets and no
+// It turns one frame into its answers or into none. It has no sockets and no
 // clock: the agent takes frames from the switch, which names the port they came
 // from, asks Limiter whether that port has asked too often, and sends answers
 // back out of the same port. Who a guest is follows from its port, never from

@@ -46,16 +46,20 @@ const (
 type form uint8
 
 const (
-	formGuess  form = iota // of options that have no name: told by how the value looks
-	formText               // any characters
-	formAddrs              // IPv4 addresses
-	formUint8              // one byte
-	formUint16             // two bytes
-	formUint32             // four bytes
-	formNames              // domain names (RFC 1035 section 3.1, RFC 3397)
-	formRoutes             // destination, next hop, … (RFC 3442)
-	formSIP                // names or addresses (RFC 3361)
-	formNext               // not an option: the siaddr field
+	formGuess   form = iota // of options that have no name: told by how the value looks
+	formText                // any characters
+	formAddrs               // IPv4 addresses
+	formUint8               // one byte
+	formUint16              // two bytes
+	formUint32              // four bytes
+	formNames               // domain names (RFC 1035 section 3.1, RFC 3397)
+	formRoutes              // destination, next hop, … (RFC 3442)
+	formSIP                 // names or addresses (RFC 3361)
+	formNext                // not an option: the siaddr field
+	formGuess6              // as formGuess, of DHCPv6
+	formAddrs6              // IPv6 addresses
+	formStrings             // strings, each behind its length (RFC 5970)
+	formNTP6                // addresses and names (RFC 5908)
 )
 
 // named is an option as users may name it.
@@ -182,19 +186,14 @@ type extra struct {
 
 // parseExtra reads an option as users give it to a port: dnsmasq's name or a
 // number, with "tag:ipxe," or "tag:!ipxe," in front for network boot.
-func parseExtra(name, value string) (extra, error) {
+func parseExtra(full, value string) (extra, error) {
 	var e extra
-	if strings.ContainsFunc(name+value, unicode.IsControl) {
-		return e, fmt.Errorf("DHCP option %q has control characters", name)
+	name, err := checkText(full, value)
+	if err != nil {
+		return e, err
 	}
-	full := name
-	if rest, found := strings.CutPrefix(name, "tag:ipxe,"); found {
-		name, e.when = rest, ifIPXE
-	} else if rest, found := strings.CutPrefix(name, "tag:!ipxe,"); found {
-		name, e.when = rest, notIPXE
-	}
-	name = strings.TrimPrefix(name, "option:")
-	opt, found := findOption(name)
+	name, e.when = splitCondition(name, "ipxe")
+	opt, found := findOption(strings.TrimPrefix(name, "option:"))
 	if !found {
 		return e, fmt.Errorf("DHCP option %q is unknown", full)
 	}
@@ -213,6 +212,25 @@ func parseExtra(name, value string) (extra, error) {
 	e.option = option{opt.code, b}
 	e.next = opt.form == formNext
 	return e, nil
+}
+
+// checkText returns an option's name unless it or the value has characters that no option needs.
+func checkText(name, value string) (string, error) {
+	if strings.ContainsFunc(name+value, unicode.IsControl) {
+		return "", fmt.Errorf("DHCP option %q has control characters", name)
+	}
+	return name, nil
+}
+
+// splitCondition takes off the name of an option which clients it is for.
+func splitCondition(name, tag string) (string, condition) {
+	if rest, found := strings.CutPrefix(name, "tag:"+tag+","); found {
+		return rest, ifIPXE
+	}
+	if rest, found := strings.CutPrefix(name, "tag:!"+tag+","); found {
+		return rest, notIPXE
+	}
+	return name, always
 }
 
 func encodeValue(f form, s string) ([]byte, error) {
@@ -240,6 +258,14 @@ func encodeValue(f form, s string) ([]byte, error) {
 		}
 		b, err := encodeNames(list)
 		return append([]byte{0}, b...), err
+	case formGuess6:
+		return guessValue6(s)
+	case formAddrs6:
+		return encodeAddrs6(splitList(s))
+	case formStrings:
+		return encodeStrings(splitList(s)), nil
+	case formNTP6:
+		return encodeNTP6(splitList(s))
 	}
 	return guessValue(s)
 }

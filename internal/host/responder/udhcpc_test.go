@@ -74,15 +74,16 @@ func guestLink(t *testing.T) string {
 	t.Helper()
 	ns, device := namespace(), fmt.Sprintf("wrh%d", os.Getpid())
 	command(t, "netns", "add", ns)
-	t.Cleanup(func() { command(t, "netns", "del", ns) }) // takes the veth with it
+	t.Cleanup(func() { command(t, "netns", "del", ns) })
 	command(t, "link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", ns)
+	t.Cleanup(func() { command(t, "link", "del", device) }) // a namespace lives on for a moment
 	command(t, "-n", ns, "link", "set", "eth0", "address", guestMAC.String(), "up")
 	command(t, "link", "set", device, "up")
 	return device
 }
 
 // serve answers what comes in on a device until the test ends.
-func serve(t *testing.T, d *DHCP, device string) {
+func serve(t *testing.T, d *Guests, device string) {
 	t.Helper()
 	link, err := net.InterfaceByName(device)
 	if err != nil {
@@ -115,7 +116,7 @@ func serve(t *testing.T, d *DHCP, device string) {
 				return
 			}
 			// Our own frames come in as well, and are no requests.
-			if answer, err := d.Answer(testPort, frame[:n]); err == nil && answer != nil {
+			if answer, err := single(d.Answer(testPort, frame[:n])); err == nil && answer != nil {
 				if _, err := socket.Write(answer); err != nil {
 					t.Errorf("writing to %s: %v", device, err)
 				}

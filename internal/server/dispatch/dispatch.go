@@ -32,19 +32,22 @@ type Store interface {
 	Update(ctx context.Context, fn func(tx *store.Tx) error) (uint64, error)
 }
 
-// Config is what a Server is made of; all fields but Rebind and Registry are required.
+// Config is what a Server is made of; all fields but Rebind, Bookmarks and Registry are required.
 type Config struct {
 	Store        Store
 	Authority    *pki.Authority
 	Now          func() time.Time
 	Random       func() [16]byte
 	L2Population bool
-	// Rebind binds the ports of a host again that could not be bound before it was known, and gives routers
-	// their gateway hosts. It runs in the transaction that writes the host; before is what the host was, nil when it
-	// was not known. nil: nothing is done.
-	Rebind   func(tx *store.Tx, before *model.Host, host string)
-	Log      *slog.Logger
-	Registry prometheus.Registerer
+	DNSDomain    string // of host names, with a final dot
+	// Rebind binds ports of a host again that could not be bound before it was known, and gives routers
+	// their gateway hosts. It runs in the transaction that writes the host, and in one more as long as it returns
+	// true; before is what the host was, nil when it was not known. nil: nothing is done.
+	Rebind func(tx *store.Tx, before *model.Host, host string) (more bool)
+	// Bookmarks is how often hosts that nothing concerns are told how far the store is. 10 s when zero.
+	Bookmarks time.Duration
+	Log       *slog.Logger
+	Registry  prometheus.Registerer
 }
 
 // Server is the dispatcher.
@@ -68,6 +71,8 @@ type metrics struct {
 	sessions  prometheus.GaugeFunc
 	completes prometheus.Counter
 	deltas    prometheus.Counter
+	bookmarks prometheus.Counter
+	resumes   prometheus.Counter
 	bytes     prometheus.Counter
 	resyncs   prometheus.Counter
 	reports   prometheus.Counter
@@ -75,6 +80,9 @@ type metrics struct {
 
 // New returns a dispatcher that is not running.
 func New(cfg Config) *Server {
+	if cfg.Bookmarks == 0 {
+		cfg.Bookmarks = bookmarkEvery
+	}
 	s := &Server{
 		cfg:   cfg,
 		joins: make(chan *session), leaves: make(chan *session),
@@ -92,12 +100,15 @@ func New(cfg Config) *Server {
 		}),
 		completes: counter("completes_total", "Whole views sent."),
 		deltas:    counter("deltas_total", "Deltas sent."),
+		bookmarks: counter("bookmarks_total", "Bookmarks sent."),
+		resumes:   counter("resumes_total", "Sessions that began where the host's last view was."),
 		bytes:     counter("sent_bytes_total", "Bytes of views and deltas sent, before TLS."),
 		resyncs:   counter("resyncs_total", "Sessions that fell behind and were sent a whole view again."),
 		reports:   counter("reports_total", "Reports of ports taken in."),
 	}
 	if cfg.Registry != nil {
-		cfg.Registry.MustRegister(s.metrics.sessions, s.metrics.completes, s.metrics.deltas, s.metrics.bytes, s.metrics.resyncs, s.metrics.reports)
+		cfg.Registry.MustRegister(s.metrics.sessions, s.metrics.completes, s.metrics.deltas, s.metrics.bookmarks, s.metrics.resumes, s.metrics.bytes, s.metrics.resyncs, s.metrics.reports,
+			newProgressCollector(s))
 	}
 	return s
 }
@@ -108,6 +119,18 @@ func (s *Server) Alive(host string) bool {
 	defer s.mu.RUnlock()
 	_, ok := s.alive[host]
 	return ok
+}
+
+// Progress tells how far a host is; ok is false when it has no session.
+func (s *Server) Progress(host string) (p model.Progress, ok bool) {
+	s.mu.RLock()
+	ses := s.alive[host]
+	s.mu.RUnlock()
+	if ses == nil {
+		return model.Progress{}, false
+	}
+	p, _ = ses.progress()
+	return p, true
 }
 
 // Run serves hosts on a listener until ctx ends.
@@ -194,7 +217,9 @@ func (s *Server) Session(stream hostpb.HostService_SessionServer) error {
 	if err != nil {
 		return status.Error(codes.Unavailable, err.Error())
 	}
-	ses := newSession(name, rev, stream)
+	have := position{revision: hello.GetHaveRevision()}
+	copy(have.history[:], hello.GetHaveHistory())
+	ses := newSession(name, rev, have, stream)
 	select {
 	case s.joins <- ses:
 	case <-s.stop:
@@ -248,7 +273,8 @@ func hostOf(h *hostpb.Hello) (*model.Host, error) {
 func (s *Server) register(ctx context.Context, row *model.Host) (uint64, error) {
 	now := s.cfg.Now().UTC().Truncate(time.Second)
 	id := model.AgentID{UUID: model.RandomUUID(s.cfg.Random())}
-	return s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+	more := false
+	rev, err := s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		for other := range tx.Hosts() {
 			if other.Name != row.Name && row.TunnelAddr.IsValid() && other.TunnelAddr == row.TunnelAddr {
 				return fmt.Errorf("host %s has the tunnel address %s of host %s", row.Name, row.TunnelAddr, other.Name)
@@ -263,8 +289,15 @@ func (s *Server) register(ctx context.Context, row *model.Host) (uint64, error) 
 		row.SeenAt = now
 		tx.PutHost(row)
 		if s.cfg.Rebind != nil {
-			s.cfg.Rebind(tx, old, row.Name)
+			more = s.cfg.Rebind(tx, old, row.Name)
 		}
 		return nil
 	})
+	for err == nil && more {
+		rev, err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+			more = s.cfg.Rebind(tx, tx.Host(row.Name), row.Name)
+			return nil
+		})
+	}
+	return rev, err
 }

@@ -27,11 +27,13 @@ import (
 
 // hub is a running dispatcher.
 type hub struct {
-	t     *testing.T
-	store *store.Store
-	ca    *pki.Authority
-	srv   *dispatch.Server
-	addr  string
+	t      *testing.T
+	stop   func()
+	rebind func(tx *store.Tx, host string) bool
+	store  *store.Store
+	ca     *pki.Authority
+	srv    *dispatch.Server
+	addr   string
 }
 
 func start(t *testing.T) *hub {
@@ -41,9 +43,20 @@ func start(t *testing.T) *hub {
 	if h.ca, err = pki.OpenAuthority(t.TempDir(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
+	h.run()
+	t.Cleanup(func() { h.stop() })
+	return h
+}
+
+// run starts a dispatcher, as a server does that starts anew on the same state.
+func (h *hub) run() {
+	h.t.Helper()
+	t := h.t
 	h.srv = dispatch.New(dispatch.Config{
 		Store: h.store, Authority: h.ca, Now: time.Now, L2Population: true, Log: slog.New(slog.DiscardHandler),
-		Random: func() (b [16]byte) { rand.Read(b[:]); return b },
+		Random:    func() (b [16]byte) { rand.Read(b[:]); return b },
+		Bookmarks: 10 * time.Millisecond,
+		Rebind:    func(tx *store.Tx, _ *model.Host, host string) bool { return h.rebind != nil && h.rebind(tx, host) },
 	})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -53,13 +66,13 @@ func start(t *testing.T) *hub {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- h.srv.Run(ctx, ln) }()
-	t.Cleanup(func() {
+	h.stop = func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("dispatcher: %v", err)
 		}
-	})
-	return h
+		h.stop = func() {}
+	}
 }
 
 // join enrols a host the way an agent does.
@@ -87,6 +100,7 @@ type host struct {
 	name   string
 	stream hostpb.HostService_SessionClient
 	view   *model.HostView
+	cancel context.CancelFunc
 }
 
 func (h *hub) identity(name string) *pki.Identity {
@@ -104,20 +118,31 @@ func (h *hub) identity(name string) *pki.Identity {
 
 func (h *hub) open(id *pki.Identity, name string, last byte) *host {
 	h.t.Helper()
+	return h.resume(id, name, last, nil)
+}
+
+// resume opens a session of a host that holds a view, nil for none.
+func (h *hub) resume(id *pki.Identity, name string, last byte, view *model.HostView) *host {
+	h.t.Helper()
 	conn, err := grpc.NewClient(h.addr, grpc.WithTransportCredentials(credentials.NewTLS(id.ClientTLS())))
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { conn.Close() })
-	stream, err := hostpb.NewHostServiceClient(conn).Session(h.t.Context())
+	ctx, cancel := context.WithCancel(h.t.Context())
+	h.t.Cleanup(cancel)
+	stream, err := hostpb.NewHostServiceClient(conn).Session(ctx)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	hello := &hostpb.Hello{Host: name, Roles: []string{"compute"}, Firewall: "hybrid", TunnelAddr: fmt.Sprintf("10.0.1.%d", last)}
+	if view != nil {
+		hello.HaveRevision, hello.HaveHistory = view.Revision, view.History[:]
+	}
 	if err := stream.Send(&hostpb.AgentMessage{Kind: &hostpb.AgentMessage_Hello{Hello: hello}}); err != nil {
 		h.t.Fatal(err)
 	}
-	return &host{t: h.t, name: name, stream: stream}
+	return &host{t: h.t, name: name, stream: stream, view: view, cancel: cancel}
 }
 
 // receive takes one message in, and checks that it follows on the last.
@@ -136,12 +161,18 @@ func (s *host) receive() *hostpb.ServerMessage {
 		}
 		s.view.Apply(d)
 		s.view.Revision = m.GetComplete().GetRevision()
+		copy(s.view.History[:], m.GetComplete().GetHistory())
 	case m.GetDelta() != nil:
 		d, problems := hostpb.FromDelta(m.GetDelta())
 		if len(problems) > 0 || s.view == nil || d.From < s.view.Revision {
 			s.t.Fatalf("delta from %d to %d on %v: %v", d.From, d.To, s.view, problems)
 		}
 		s.view.Apply(d)
+	case m.GetBookmark() != nil:
+		if s.view == nil || m.GetBookmark().GetRevision() <= s.view.Revision {
+			s.t.Fatalf("bookmark %d on %v", m.GetBookmark().GetRevision(), s.view)
+		}
+		s.view.Revision = m.GetBookmark().GetRevision()
 	}
 	return m
 }
@@ -337,5 +368,22 @@ func TestSession_aNewerOneEndsTheOlder(t *testing.T) {
 	}
 	if !h.srv.Alive("compute1") {
 		t.Fatal("the end of the older session took the newer one's liveness")
+	}
+}
+
+// TestSession_beginsWhenAllPortsOfTheHostAreBound: binding them may take several transactions.
+func TestSession_beginsWhenAllPortsOfTheHostAreBound(t *testing.T) {
+	h := start(t)
+	const last = 5
+	n := byte(0)
+	h.rebind = func(tx *store.Tx, host string) bool {
+		n++
+		tx.PutPort(port(model.PortID{UUID: model.UUID{3, 15: n}}, host))
+		return n < last
+	}
+	s := h.open(h.identity("compute1"), "compute1", 31)
+	s.receive()
+	if len(s.view.Ports) != last {
+		t.Fatalf("the session began with %d ports, want %d", len(s.view.Ports), last)
 	}
 }

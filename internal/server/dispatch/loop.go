@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -17,19 +18,23 @@ import (
 type loop struct {
 	s        *Server
 	cursor   *store.Snapshot // what all sessions have been told
+	history  model.UUID      // names the snapshots that the cursor has gone through without a gap
+	trails   map[string]*trail
 	sessions map[string]*session
 	waiting  []*session // joined, but the cursor is before their host's row
 	networks map[model.NetworkID]map[*session]struct{}
 	groups   map[model.SecurityGroupID]map[*session]struct{}
 	sets     map[model.UUID]map[*session]struct{}
+	routers  map[model.RouterID]map[*session]struct{}
 }
 
 func newLoop(s *Server) *loop {
 	return &loop{
-		s: s, sessions: map[string]*session{},
+		s: s, sessions: map[string]*session{}, trails: map[string]*trail{},
 		networks: map[model.NetworkID]map[*session]struct{}{},
 		groups:   map[model.SecurityGroupID]map[*session]struct{}{},
 		sets:     map[model.UUID]map[*session]struct{}{},
+		routers:  map[model.RouterID]map[*session]struct{}{},
 	}
 }
 
@@ -40,7 +45,9 @@ type pumped struct {
 }
 
 func (l *loop) run(ctx context.Context) error {
-	l.cursor = l.s.cfg.Store.Snapshot()
+	l.cursor, l.history = l.s.cfg.Store.Snapshot(), model.RandomUUID(l.s.cfg.Random())
+	bookmarks := time.NewTicker(l.s.cfg.Bookmarks)
+	defer bookmarks.Stop()
 	commits := make(chan pumped, 256)
 	pump := func(from *store.Snapshot) {
 		sub := l.s.cfg.Store.Subscribe(from)
@@ -69,6 +76,8 @@ func (l *loop) run(ctx context.Context) error {
 			l.join(ses)
 		case ses := <-l.s.leaves:
 			l.leave(ctx, ses)
+		case <-bookmarks.C:
+			l.bookmark()
 		case p := <-commits:
 			if p.lagged {
 				l.restart()
@@ -109,17 +118,70 @@ func (l *loop) join(ses *session) {
 		l.waiting = append(l.waiting, ses)
 		return
 	}
-	l.complete(ses)
+	l.begin(ses)
 }
 
-func (l *loop) complete(ses *session) {
+// begin sends a host what it needs: the difference from the view that it holds, when that is one that it
+// was sent in this history, else all of it.
+func (l *loop) begin(ses *session) {
 	l.forget(ses)
 	l.sessions[ses.host] = ses
 	l.s.mu.Lock()
 	l.s.alive[ses.host] = ses
 	l.s.mu.Unlock()
 	l.setScope(ses, hostview.ScopeOf(l.cursor, ses.host))
-	ses.push(outbound{view: hostview.View(l.cursor, ses.host)})
+	view := hostview.View(l.cursor, ses.host)
+	view.History = l.history
+	if delta := l.resume(ses, view); delta != nil {
+		l.s.metrics.resumes.Inc()
+		l.tell(ses, outbound{delta: delta})
+		return
+	}
+	l.trails[ses.host] = &trail{}
+	l.tell(ses, outbound{view: view})
+}
+
+// resume returns what leads from the view that the host says it holds to its present one; nil when the
+// former is not known here, or when that is no less than a whole view.
+func (l *loop) resume(ses *session, view *model.HostView) *model.ViewDelta {
+	have := ses.have
+	ses.have = position{}
+	if have.history != l.history {
+		return nil
+	}
+	held := l.trails[ses.host].at(have.revision)
+	if held == nil {
+		return nil
+	}
+	delta := hostview.View(held, ses.host).Diff(view)
+	if delta.Len() > maxChunk {
+		return nil
+	}
+	return delta
+}
+
+// tell sends a host what leads to the cursor, and notes where that puts it.
+func (l *loop) tell(ses *session, m outbound) {
+	ses.push(m)
+	t := l.trails[ses.host]
+	t.left = time.Time{}
+	at, _ := ses.progress()
+	t.acknowledged(at.Applied)
+	t.add(l.cursor)
+}
+
+// bookmark moves the hosts on that nothing has concerned for a while, so that few old snapshots are
+// held for them to resume from, and forgets what hosts held that have not come back.
+func (l *loop) bookmark() {
+	for _, ses := range l.sessions {
+		at, waiting := ses.progress()
+		l.trails[ses.host].acknowledged(at.Applied)
+		if !waiting && at.Sent < l.cursor.Revision() {
+			l.tell(ses, outbound{bookmark: l.cursor.Revision()})
+		}
+	}
+	before := l.s.cfg.Now().Add(-trailLife)
+	maps.DeleteFunc(l.trails, func(_ string, t *trail) bool { return !t.left.IsZero() && t.left.Before(before) })
 }
 
 // leave ends a session and notes when the host was last seen.
@@ -159,13 +221,18 @@ func (l *loop) forget(ses *session) {
 	delete(l.s.alive, ses.host)
 	l.s.mu.Unlock()
 	l.setScope(ses, nil)
+	if t := l.trails[ses.host]; t != nil {
+		t.left = l.s.cfg.Now()
+	}
 }
 
-// restart sends every host a whole view: the commits in between are gone.
+// restart sends every host a whole view, in a new history: the commits in between are gone, or the store
+// was read anew.
 func (l *loop) restart() {
-	l.cursor = l.s.cfg.Store.Snapshot()
+	l.cursor, l.history = l.s.cfg.Store.Snapshot(), model.RandomUUID(l.s.cfg.Random())
+	clear(l.trails)
 	for _, ses := range l.sessions {
-		l.complete(ses)
+		l.begin(ses)
 	}
 	l.release()
 }
@@ -174,13 +241,13 @@ func (l *loop) restart() {
 func (l *loop) step(last *store.Commit, changes []store.Change) {
 	before, after := l.cursor, last.Snapshot
 	l.cursor = after
-	for ses, mine := range l.affected(changes) {
+	for ses, mine := range l.affected(before, after, changes) {
 		delta, scope := hostview.Delta(before, after, mine, ses.scope, ses.host)
 		if scope != ses.scope {
 			l.setScope(ses, scope)
 		}
-		if !delta.Empty() {
-			ses.push(outbound{delta: delta})
+		if delta.Len() > 0 {
+			l.tell(ses, outbound{delta: delta})
 		}
 	}
 	l.release()
@@ -195,8 +262,8 @@ func (l *loop) release() {
 	}
 }
 
-// affected sorts changes by the sessions that they may concern.
-func (l *loop) affected(changes []store.Change) map[*session][]store.Change {
+// affected sorts changes between two snapshots by the sessions that they may concern.
+func (l *loop) affected(before, after *store.Snapshot, changes []store.Change) map[*session][]store.Change {
 	out := map[*session][]store.Change{}
 	for _, c := range changes {
 		note := func(ses *session) {
@@ -221,10 +288,33 @@ func (l *loop) affected(changes []store.Change) map[*session][]store.Change {
 				for _, g := range v.SecurityGroups {
 					noteAll(l.sets[g.UUID])
 				}
+				if r, ok := v.RouterOf(); ok {
+					noteAll(l.routers[r])
+					l.noteGateways(before, after, r, note)
+				} else {
+					for _, s := range []*store.Snapshot{before, after} {
+						for f := range s.FloatingIPsByPort(v.ID) {
+							l.noteGateways(before, after, f.RouterID, note)
+						}
+					}
+				}
 			case *model.Network:
 				noteAll(l.networks[v.ID])
 			case *model.Subnet:
 				noteAll(l.networks[v.NetworkID])
+			case *model.Router:
+				noteAll(l.routers[v.ID])
+				for _, h := range v.Hosts {
+					note(l.sessions[h])
+				}
+			case *model.FloatingIP:
+				l.noteFloating(before, after, v, note)
+			case *model.PortForwarding:
+				for _, s := range []*store.Snapshot{before, after} {
+					if f := s.FloatingIP(v.FloatingIPID); f != nil {
+						l.noteFloating(before, after, f, note)
+					}
+				}
 			case *model.SecurityGroup:
 				noteAll(l.groups[v.ID])
 			case *model.SecurityGroupRule:
@@ -237,6 +327,28 @@ func (l *loop) affected(changes []store.Change) map[*session][]store.Change {
 		}
 	}
 	return out
+}
+
+// noteFloating notes the hosts that serve a floating IP: its router's, and that of its port, where
+// those of distributed routers are served.
+func (l *loop) noteFloating(before, after *store.Snapshot, f *model.FloatingIP, note func(*session)) {
+	l.noteGateways(before, after, f.RouterID, note)
+	for _, s := range []*store.Snapshot{before, after} {
+		if p := s.Port(f.PortID); p != nil {
+			note(l.sessions[p.Binding.HostID])
+		}
+	}
+}
+
+// noteGateways notes the hosts that serve a router.
+func (l *loop) noteGateways(before, after *store.Snapshot, id model.RouterID, note func(*session)) {
+	for _, s := range []*store.Snapshot{before, after} {
+		if r := s.Router(id); r != nil {
+			for _, h := range r.Hosts {
+				note(l.sessions[h])
+			}
+		}
+	}
 }
 
 // hostChanged tells the host itself when what it can reach has changed, and everybody when its
@@ -278,6 +390,9 @@ func (l *loop) setScope(ses *session, scope *hostview.Scope) {
 		for k := range old.Sets {
 			unlist(l.sets, k, ses)
 		}
+		for k := range old.Routers {
+			unlist(l.routers, k, ses)
+		}
 	}
 	ses.scope = scope
 	if scope == nil {
@@ -291,6 +406,9 @@ func (l *loop) setScope(ses *session, scope *hostview.Scope) {
 	}
 	for k := range scope.Sets {
 		list(l.sets, k, ses)
+	}
+	for k := range scope.Routers {
+		list(l.routers, k, ses)
 	}
 }
 

@@ -25,28 +25,50 @@ type session struct {
 	host   string
 	rev    uint64 // the host's own row is in the store from this revision on
 	stream hostpb.HostService_SessionServer
-	scope  *hostview.Scope // the loop's
+
+	// Owned by the loop.
+	scope *hostview.Scope
+	have  position // what the host says it holds; zero once the session has begun
 
 	mu     sync.Mutex
+	at     model.Progress
 	queue  []outbound
 	lagged bool          // the queue overflowed and was dropped
 	wake   chan struct{} // one slot: the queue has something, or ended is set
 	ended  error         // why the server ends the session
 }
 
-// outbound is a message to a host: a whole view or a delta.
-type outbound struct {
-	view  *model.HostView
-	delta *model.ViewDelta
+// position is a revision, and the history that it is of.
+type position struct {
+	history  model.UUID
+	revision uint64
 }
 
-func newSession(host string, rev uint64, stream hostpb.HostService_SessionServer) *session {
-	return &session{host: host, rev: rev, stream: stream, wake: make(chan struct{}, 1)}
+// outbound is a message to a host: a whole view, a delta, or a bookmark.
+type outbound struct {
+	view     *model.HostView
+	delta    *model.ViewDelta
+	bookmark uint64
+}
+
+func (m outbound) revision() uint64 {
+	switch {
+	case m.view != nil:
+		return m.view.Revision
+	case m.delta != nil:
+		return m.delta.To
+	}
+	return m.bookmark
+}
+
+func newSession(host string, rev uint64, have position, stream hostpb.HostService_SessionServer) *session {
+	return &session{host: host, rev: rev, have: have, stream: stream, wake: make(chan struct{}, 1)}
 }
 
 // push queues a message. It never blocks.
 func (ses *session) push(m outbound) {
 	ses.mu.Lock()
+	ses.at.Sent = m.revision()
 	switch {
 	case m.view != nil:
 		ses.queue, ses.lagged = append(ses.queue[:0], m), false
@@ -58,6 +80,19 @@ func (ses *session) push(m outbound) {
 	}
 	ses.mu.Unlock()
 	ses.signal()
+}
+
+// progress returns how far the host is, and whether messages wait for it.
+func (ses *session) progress() (p model.Progress, waiting bool) {
+	ses.mu.Lock()
+	defer ses.mu.Unlock()
+	return ses.at, ses.lagged || len(ses.queue) > 0
+}
+
+func (ses *session) acknowledge(a *hostpb.Ack) {
+	ses.mu.Lock()
+	defer ses.mu.Unlock()
+	ses.at.Applied, ses.at.Failed = a.GetRevision(), int(a.GetFailed())
 }
 
 // end makes the sender return err.
@@ -117,15 +152,19 @@ func (ses *session) send(ctx context.Context, s *Server) error {
 }
 
 func (ses *session) deliver(s *Server, m outbound) error {
-	if m.delta != nil {
+	switch {
+	case m.delta != nil:
 		s.metrics.deltas.Inc()
 		return ses.write(s, &hostpb.ServerMessage{Kind: &hostpb.ServerMessage_Delta{Delta: hostpb.ToDelta(m.delta)}})
+	case m.view == nil:
+		s.metrics.bookmarks.Inc()
+		return ses.write(s, &hostpb.ServerMessage{Kind: &hostpb.ServerMessage_Bookmark{Bookmark: &hostpb.Bookmark{Revision: m.bookmark}}})
 	}
 	s.metrics.completes.Inc()
-	settings := &hostpb.Settings{L2Population: s.cfg.L2Population}
+	settings := &hostpb.Settings{L2Population: s.cfg.L2Population, DnsDomain: s.cfg.DNSDomain}
 	chunks := chunk(m.view)
 	for i, objects := range chunks {
-		c := &hostpb.Complete{Revision: m.view.Revision, More: i < len(chunks)-1, Objects: objects, Settings: settings}
+		c := &hostpb.Complete{Revision: m.view.Revision, More: i < len(chunks)-1, Objects: objects, Settings: settings, History: m.view.History[:]}
 		if err := ses.write(s, &hostpb.ServerMessage{Kind: &hostpb.ServerMessage_Complete{Complete: c}}); err != nil {
 			return err
 		}
@@ -172,6 +211,14 @@ func chunk(v *model.HostView) []*hostpb.Objects {
 		d.Ports = append(d.Ports, o)
 		step()
 	}
+	for _, o := range v.Routers {
+		d.Routers = append(d.Routers, o)
+		step()
+	}
+	for _, o := range v.Floating {
+		d.Floating = append(d.Floating, o)
+		step()
+	}
 	if n > 0 || len(out) == 0 {
 		flush()
 	}
@@ -186,12 +233,15 @@ func (s *Server) receive(ses *session) {
 			ses.end(errors.Join(errHostGone, err))
 			return
 		}
-		if r := m.GetReports(); r != nil {
+		switch {
+		case m.GetReports() != nil:
 			select {
-			case s.reports <- hostReports{host: ses.host, reports: hostpb.FromReports(r)}:
+			case s.reports <- hostReports{host: ses.host, reports: hostpb.FromReports(m.GetReports())}:
 			case <-s.stop:
 				return
 			}
+		case m.GetAck() != nil:
+			ses.acknowledge(m.GetAck())
 		}
 	}
 }

@@ -15,7 +15,7 @@ type builder struct {
 }
 
 func (b builder) port(id model.PortID) *model.PortView {
-	if p := b.snap.Port(id); local(p, b.host) {
+	if p := b.snap.Port(id); local(b.snap, p, b.host) {
 		return portView(p)
 	}
 	return nil
@@ -61,7 +61,7 @@ func (b builder) member(key model.MemberKey) *model.MemberView {
 // enters or leaves the scope: that one is read whole.
 func Delta(before, after *store.Snapshot, changes []store.Change, scope *Scope, host string) (*model.ViewDelta, *Scope) {
 	next := scope
-	if movesScope(changes, scope, host) {
+	if movesScope(before, after, changes, scope, host) {
 		next = ScopeOf(after, host)
 	}
 	d := &differ{
@@ -79,12 +79,21 @@ func Delta(before, after *store.Snapshot, changes []store.Change, scope *Scope, 
 }
 
 // movesScope reports whether the changes touch what the scope is computed from.
-func movesScope(changes []store.Change, scope *Scope, host string) bool {
+func movesScope(before, after *store.Snapshot, changes []store.Change, scope *Scope, host string) bool {
 	for _, c := range changes {
-		for _, v := range []any{c.Before, c.After} {
+		for i, v := range []any{c.Before, c.After} {
 			switch v := v.(type) {
 			case *model.Port:
-				if local(v, host) {
+				if local([]*store.Snapshot{before, after}[i], v, host) || scope.hasLeg(v) {
+					return true
+				}
+			case *model.Router:
+				if _, ok := scope.Routers[v.ID]; ok || serves(v, host) {
+					return true
+				}
+			case *model.Network:
+				// Tunnelled or not: whether routers with a gateway there are of interest.
+				if _, ok := scope.Networks[v.ID]; ok && segmentsMoved(c) {
 					return true
 				}
 			case *model.SecurityGroupRule:
@@ -95,6 +104,13 @@ func movesScope(changes []store.Change, scope *Scope, host string) bool {
 		}
 	}
 	return false
+}
+
+// segmentsMoved reports whether a change of a network is one of its segments.
+func segmentsMoved(c store.Change) bool {
+	b, _ := c.Before.(*model.Network)
+	a, _ := c.After.(*model.Network)
+	return a == nil || b == nil || !reflect.DeepEqual(a.Segments, b.Segments)
 }
 
 // either returns the object of a change: as it is now, or as it was.
@@ -130,16 +146,27 @@ func (d *differ) change(c store.Change) {
 			if p.IsDHCPService() {
 				d.network(p.NetworkID)
 			}
+			d.portRouting(p)
 		}
 	case *model.Network:
 		d.network(v.ID)
-		b, _ := c.Before.(*model.Network)
-		a, _ := c.After.(*model.Network)
-		if a == nil || b == nil || !reflect.DeepEqual(a.Segments, b.Segments) {
+		d.networkRouters(v.ID)
+		if segmentsMoved(c) {
 			d.networkPeers(v.ID)
 		}
 	case *model.Subnet:
 		d.network(v.NetworkID)
+		d.networkRouters(v.NetworkID)
+	case *model.Router:
+		d.routerChange(c, v.ID)
+	case *model.FloatingIP:
+		d.floating(v.ID)
+	case *model.PortForwarding:
+		for _, w := range []any{c.Before, c.After} {
+			if w, ok := w.(*model.PortForwarding); ok {
+				d.floating(w.FloatingIPID)
+			}
+		}
 	case *model.SecurityGroup:
 		d.group(v.ID)
 	case *model.SecurityGroupRule:
@@ -162,11 +189,13 @@ func (d *differ) hostMoved(c store.Change, name string) {
 			d.network(id)
 			d.networkPeers(id)
 		}
+		d.gatewayMoved(name)
 		return
 	}
 	if a != nil && b != nil && a.TunnelAddr == b.TunnelAddr {
 		return
 	}
+	d.gatewayMoved(name)
 	for _, s := range []*store.Snapshot{d.old.snap, d.new.snap} {
 		for p := range s.PortsByHost(name) {
 			d.peer(p.ID)
@@ -179,6 +208,11 @@ func (d *differ) scopes() {
 	eachMoved(d.old.scope.Networks, d.new.scope.Networks, func(id model.NetworkID) {
 		d.network(id)
 		d.networkPeers(id)
+	})
+	eachMoved(d.old.scope.Routers, d.new.scope.Routers, func(id model.RouterID) {
+		d.router(id)
+		d.routerPorts(id)
+		d.routerFloating(id)
 	})
 	eachMoved(d.old.scope.Groups, d.new.scope.Groups, d.group)
 	eachMoved(d.old.scope.Sets, d.new.scope.Sets, func(set model.UUID) {

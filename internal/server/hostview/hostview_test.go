@@ -29,6 +29,9 @@ func ruleID(n int) model.SecurityGroupRuleID {
 	return model.SecurityGroupRuleID{UUID: id(5, n)}
 }
 
+func routerID(n int) model.RouterID    { return model.RouterID{UUID: id(6, n)} }
+func floatID(n int) model.FloatingIPID { return model.FloatingIPID{UUID: id(7, n)} }
+
 func host(n int, last byte) *model.Host {
 	return &model.Host{Name: fmt.Sprintf("compute%d", n), TunnelAddr: netip.AddrFrom4([4]byte{10, 0, 1, last}), Mappings: map[string]string{"physnet1": "br-ex"}}
 }
@@ -94,16 +97,46 @@ func TestView_holdsOnlyWhatConcernsTheHost(t *testing.T) {
 	}
 }
 
+// TestView_tellsNamesAndInstances: a host is told what its guests ask it for.
+func TestView_tellsNamesAndInstances(t *testing.T) {
+	s := storetest.Open(t)
+	update(t, s, func(tx *store.Tx) {
+		tx.PutHost(host(1, 31))
+		tx.PutHost(host(2, 32))
+		n := network(0, model.Segment{Type: model.TypeVLAN, Physical: "physnet1", Tag: 7})
+		n.DNSDomain = "corp.example."
+		tx.PutNetwork(n)
+		own := port(0, 0, "compute1")
+		own.ProjectID, own.DNSDomain, own.Tags = "demo", "port.example.", []string{"weft:hostname=web1"}
+		tx.PutPort(own)
+		named := port(1, 0, "compute2")
+		named.DNSName = "db"
+		tx.PutPort(named)
+		tx.PutPort(port(2, 0, "compute2")) // without a name, and needs no tunnel
+	})
+	v := hostview.View(s.Snapshot(), "compute1")
+	if p := v.Ports[portID(0)]; p == nil || p.ProjectID != "demo" || p.DNSDomain != "port.example." || p.Instance.Hostname != "web1" {
+		t.Errorf("port %+v", p)
+	}
+	if n := v.Networks[netID(0)]; n == nil || n.DNSDomain != "corp.example." {
+		t.Errorf("network %+v", n)
+	}
+	if p := v.Peers[portID(1)]; len(v.Peers) != 1 || p == nil || p.DNSName != "db" || p.Tunnel.IsValid() || len(p.Addrs) != 1 {
+		t.Errorf("peers %v", v.Peers)
+	}
+}
+
 // mutate makes one random change.
 func mutate(t *rapid.T, tx *store.Tx) {
 	pick := func(label string, n int) int { return rapid.IntRange(0, n-1).Draw(t, label) }
 	hosts := []string{"compute0", "compute1", "compute2", ""}
 	segments := []model.Segment{{Type: model.TypeGRE}, {Type: model.TypeVXLAN}, {Type: model.TypeVLAN, Physical: "physnet1"}, {Type: model.TypeFlat, Physical: "nowhere"}}
-	switch pick("op", 12) {
+	switch pick("op", 20) {
 	case 0, 1, 2, 3:
 		p := port(pick("port", 12), pick("net", 3), hosts[pick("host", 4)], pick("group", 3))
 		p.AdminStateUp = pick("up", 4) > 0
 		p.PortSecurity = pick("ps", 4) > 0
+		p.DNSName = []string{"", "web"}[pick("name", 2)]
 		if pick("pair", 3) == 0 {
 			p.AddressPairs = []model.AddressPair{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), MAC: p.MAC}}
 		}
@@ -146,6 +179,59 @@ func mutate(t *rapid.T, tx *store.Tx) {
 			h.Mappings = nil
 		}
 		tx.PutHost(h)
+	default:
+		mutateRouting(t, tx)
+	}
+}
+
+// mutateRouting makes one random change of what routers are about. Rows need not fit together: a leg
+// may be there before its router, a floating IP after its port.
+func mutateRouting(t *rapid.T, tx *store.Tx) {
+	pick := func(label string, n int) int { return rapid.IntRange(0, n-1).Draw(t, label) }
+	switch pick("routing op", 8) {
+	case 0, 1:
+		r := &model.Router{ID: routerID(pick("router", 2)), AdminStateUp: true, Distributed: pick("distributed", 2) == 0}
+		r.Hosts = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"compute0", "compute1", "compute2"}), 0, 2, rapid.ID).Draw(t, "hosts")
+		if pick("external", 2) == 0 {
+			r.External = &model.ExternalGateway{NetworkID: netID(2), PortID: portID(200 + int(r.ID.UUID[15])), EnableSNAT: pick("snat", 2) == 0}
+		}
+		tx.PutRouter(r)
+	case 2:
+		tx.DeleteRouter(routerID(pick("router", 2)))
+	case 3, 4:
+		r, n := pick("router", 2), pick("net", 3)
+		p := port(300+10*r+n, n, "", pick("group", 3))
+		p.DeviceOwner, p.DeviceID = model.OwnerRouterInterface, routerID(r).String()
+		if pick("gateway", 3) == 0 {
+			p.ID, p.DeviceOwner = portID(200+int(routerID(r).UUID[15])), model.OwnerRouterGateway
+		}
+		if old := tx.Port(p.ID); old != nil {
+			p.NetworkID, p.FixedIPs = old.NetworkID, old.FixedIPs
+		}
+		tx.PutPort(p)
+	case 5:
+		tx.DeletePort(portID(300 + 10*pick("router", 2) + pick("net", 3)))
+	case 6:
+		f := &model.FloatingIP{ID: floatID(pick("floating", 3)), NetworkID: netID(2), Addr: netip.AddrFrom4([4]byte{203, 0, 113, byte(pick("addr", 9) + 10)})}
+		if pick("routed", 4) > 0 {
+			f.RouterID = routerID(pick("router", 2))
+		}
+		if pick("associated", 3) > 0 {
+			f.PortID, f.FixedAddr = portID(pick("port", 12)), netip.AddrFrom4([4]byte{10, 0, 0, 9})
+		}
+		tx.PutFloatingIP(f)
+		if pick("delete", 4) == 0 {
+			tx.DeleteFloatingIP(f.ID)
+		}
+	case 7:
+		w := &model.PortForwarding{
+			ID: model.PortForwardingID{UUID: id(8, pick("forwarding", 3))}, FloatingIPID: floatID(pick("floating", 3)), PortID: portID(pick("port", 12)),
+			InternalAddr: netip.AddrFrom4([4]byte{10, 0, 0, 9}), IPProtocol: 6, ExternalMin: 1000 + pick("port", 9), ExternalMax: 1010, InternalMin: 22, InternalMax: 22,
+		}
+		tx.PutPortForwarding(w)
+		if pick("delete", 4) == 0 {
+			tx.DeletePortForwarding(w.ID)
+		}
 	}
 }
 
@@ -160,9 +246,19 @@ func sameObjects[K comparable, V any](t *rapid.T, what string, got, want map[K]*
 	}
 }
 
+func sameView(t *rapid.T, who string, got, want *model.HostView) {
+	sameObjects(t, who+" networks", got.Networks, want.Networks)
+	sameObjects(t, who+" ports", got.Ports, want.Ports)
+	sameObjects(t, who+" peers", got.Peers, want.Peers)
+	sameObjects(t, who+" groups", got.Groups, want.Groups)
+	sameObjects(t, who+" members", got.Members, want.Members)
+	sameObjects(t, who+" routers", got.Routers, want.Routers)
+	sameObjects(t, who+" floating IPs", got.Floating, want.Floating)
+}
+
 // TestDelta_followingDeltasEqualsStartingFromScratch is the convergence invariant: whatever
 // changes, in batches of whatever size, the view that a host has built from deltas is the view of the
-// latest snapshot.
+// latest snapshot; so is that of a host which was away and got the difference from any earlier one.
 func TestDelta_followingDeltasEqualsStartingFromScratch(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := storetest.Open(t)
@@ -173,6 +269,7 @@ func TestDelta_followingDeltasEqualsStartingFromScratch(t *testing.T) {
 			views[h], scopes[h] = hostview.View(cursor, h), hostview.ScopeOf(cursor, h)
 		}
 		sub := s.Subscribe(cursor)
+		past := cursor
 		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 			var changes []store.Change
 			var last *store.Commit
@@ -200,16 +297,18 @@ func TestDelta_followingDeltasEqualsStartingFromScratch(t *testing.T) {
 				views[h].Apply(delta)
 				scopes[h] = scope
 				want := hostview.View(last.Snapshot, h)
-				sameObjects(rt, h+" networks", views[h].Networks, want.Networks)
-				sameObjects(rt, h+" ports", views[h].Ports, want.Ports)
-				sameObjects(rt, h+" peers", views[h].Peers, want.Peers)
-				sameObjects(rt, h+" groups", views[h].Groups, want.Groups)
-				sameObjects(rt, h+" members", views[h].Members, want.Members)
+				sameView(rt, h, views[h], want)
+				resumed := hostview.View(past, h) // a host that was away since then, and resumes
+				resumed.Apply(resumed.Diff(want))
+				sameView(rt, h+" resumed", resumed, want)
 				if !reflect.DeepEqual(scope, hostview.ScopeOf(last.Snapshot, h)) {
 					rt.Fatalf("host %s: scope has drifted", h)
 				}
 			}
 			cursor = last.Snapshot
+			if rapid.Bool().Draw(rt, "leave") {
+				past = cursor
+			}
 		}
 	})
 }

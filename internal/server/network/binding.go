@@ -57,31 +57,42 @@ func reaches(h *model.Host, s model.Segment) bool {
 	return h.Mappings[s.Physical] != ""
 }
 
-// RebindHost binds the ports of a host again whose binding failed, or no longer holds,
-// now that the host is known or has changed from before, which is nil for a new one; and it lets routers
-// follow a gateway host. The dispatcher calls it in the
-// transaction that writes the host. It returns how many ports changed.
-func (r *Rules) RebindHost(tx *store.Tx, env Env, before *model.Host, host string) int {
+// rebound is how many ports RebindHost changes in one transaction: rows of the largest size still
+// fit in it, and other writers need not wait long.
+const rebound = 500
+
+// RebindHost binds ports of a host again whose binding failed, or no longer holds, now that
+// the host is known or has changed from before, which is nil for a new one; and it lets routers follow a
+// gateway host. The dispatcher calls it in the transaction that writes the host, and in further ones, in which
+// the host has not changed, for as long as more is true. It returns how many ports it bound.
+func (r *Rules) RebindHost(tx *store.Tx, env Env, before *model.Host, host string) (changed int, more bool) {
 	r.placeRouters(tx, env, before, host)
-	var ports []*model.Port
-	for p := range tx.PortsByHost(host) {
-		ports = append(ports, p)
+	h := tx.Host(host)
+	if h == nil {
+		return 0, false // deleted between two transactions
 	}
-	changed := 0
-	for _, old := range ports {
-		p := old.Clone()
-		if p.Binding.VIFType == model.VIFOVS && tx.Host(host) != nil && !tx.Host(host).AdminStateUp {
+	var ports []*model.Port
+	for old := range tx.PortsByHost(host) {
+		if old.Binding.VIFType == model.VIFOVS && !h.AdminStateUp {
 			continue // admin_state_up of a host is about new ports
 		}
-		bind(tx, p, tx.Network(p.NetworkID))
+		p := *old
+		bind(tx, &p, tx.Network(p.NetworkID))
 		if p.Binding.VIFType == old.Binding.VIFType && p.Binding.Firewall == old.Binding.Firewall {
 			continue
 		}
+		if more = len(ports) == rebound; more {
+			break
+		}
+		ports = append(ports, old)
+	}
+	for _, old := range ports {
+		p := old.Clone()
+		bind(tx, p, tx.Network(p.NetworkID))
 		env.touch(&p.Meta)
 		putPort(tx, p)
-		changed++
 	}
-	return changed
+	return len(ports), more
 }
 
 // checkBinding checks the binding attributes of a request by themselves.
@@ -98,7 +109,8 @@ func checkBinding(s *PortSpec) error {
 	return nil
 }
 
-// maxProfile is the longest binding profile that is stored, in bytes (Neutron's column).
+// maxProfile is the longest binding profile that is stored, in bytes (Neutron's column), what it says of the
+// instance apart: that has limits of its own (model.Instance).
 const maxProfile = 4095
 
 // profile returns a binding profile as it is stored: compact, nothing when it is empty.
@@ -111,7 +123,11 @@ func profile(given Opt[json.RawMessage]) (json.RawMessage, error) {
 	if err := json.Compact(&buf, raw); err != nil || buf.Len() == 0 || buf.Bytes()[0] != '{' {
 		return nil, badAttr("binding:profile", "'%s' is not a dictionary.", raw)
 	}
-	if buf.Len() > maxProfile {
+	_, rest, err := model.ProfileInstance(buf.Bytes())
+	if err != nil {
+		return nil, badAttr("binding:profile", "%s.", err)
+	}
+	if len(rest) > maxProfile {
 		return nil, badInput("binding:profile value too large")
 	}
 	if buf.String() == "{}" {

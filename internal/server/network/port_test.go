@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"weft/internal/fault"
@@ -102,6 +103,10 @@ func TestPortRefused(t *testing.T) {
 		{"eleven pairs", pairs(eleven...), fault.Invalid, "AllowedAddressPairExhausted", "The number of allowed address pair exceeds the maximum 10."},
 		{"VNIC of no kind", func(s *PortSpec) { s.VNICType = Some("bogus") }, fault.Invalid, "HTTPBadRequest", "Invalid input for binding:vnic_type. Reason: bogus is not in valid_values."},
 		{"profile is a list", func(s *PortSpec) { s.Profile = Some(json.RawMessage("[1]")) }, fault.Invalid, "HTTPBadRequest", ""},
+		{"profile with an instance that cannot be", func(s *PortSpec) { s.Profile = Some(json.RawMessage(`{"weft":{"hostname":"a_b"}}`)) }, fault.Invalid, "HTTPBadRequest", ""},
+		{"profile too long, the instance apart", func(s *PortSpec) {
+			s.Profile = Some(json.RawMessage(`{"x":"` + strings.Repeat("x", 4096) + `","weft":{}}`))
+		}, fault.Invalid, "InvalidInput", ""},
 		{"DHCP option without name", func(s *PortSpec) { s.DHCPOptions = Some([]DHCPOptionSpec{{Value: Some("x")}}) }, fault.Invalid, "HTTPBadRequest", ""},
 		{"the DHCP port's device", func(s *PortSpec) {
 			s.DeviceOwner = Some(model.OwnerDHCP)
@@ -112,7 +117,7 @@ func TestPortRefused(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			// The network's owner, who is a plain member, or an admin where only that may ask.
 			who := demo
-			if c.name == "the DHCP port's device" || c.name == "profile is a list" {
+			if c.name == "the DHCP port's device" || strings.HasPrefix(c.name, "profile") {
 				who = admin
 			}
 			before := w.store.Snapshot().Revision()
@@ -262,8 +267,8 @@ func TestRebinding(t *testing.T) {
 	p := w.port(admin, n, func(s *PortSpec) { s.HostID = Some("compute1") })
 	w.host("compute1")
 	if err := w.do(func(tx *store.Tx) error {
-		if got := w.rules.RebindHost(tx, w.env, nil, "compute1"); got != 1 {
-			t.Errorf("%d ports bound, want 1", got)
+		if got, more := w.rules.RebindHost(tx, w.env, nil, "compute1"); got != 1 || more {
+			t.Errorf("%d ports bound, more: %v; want 1 and no more", got, more)
 		}
 		return nil
 	}); err != nil {
@@ -282,6 +287,53 @@ func TestRebinding(t *testing.T) {
 	p, err = w.tryUpdatePort(admin, p.ID, PortSpec{HostID: Some("")})
 	if err != nil || p.Binding.VIFType != model.VIFUnbound || p.Binding.Firewall != "" || p.Binding.Since != p.Revision {
 		t.Fatalf("after unbinding: %+v, %v", p.Binding, err)
+	}
+}
+
+// TestRebindingAFullHost: a host may have more ports than one transaction may change.
+func TestRebindingAFullHost(t *testing.T) {
+	const ports = 20_000 // of them a transaction holds half
+	w := newWorld(t)
+	n := w.network(admin, NetworkSpec{})
+	for start := 0; start < ports; start += 4000 {
+		if err := w.do(func(tx *store.Tx) error {
+			for i := start; i < start+4000; i++ {
+				tx.PutPort(&model.Port{ID: model.PortID{UUID: model.UUID{14: byte(i >> 8), 15: byte(i)}}, NetworkID: n.ID,
+					Binding: model.Binding{HostID: "compute1", VIFType: model.VIFBindingFailed}})
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.host("compute1")
+	done := 0
+	for more := true; more; {
+		if err := w.do(func(tx *store.Tx) error {
+			n, again := w.rules.RebindHost(tx, w.env, tx.Host("compute1"), "compute1")
+			done, more = done+n, again
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if done != ports {
+		t.Fatalf("%d ports bound, want %d", done, ports)
+	}
+	for p := range w.store.Snapshot().PortsByHost("compute1") {
+		if p.Binding.VIFType != model.VIFOVS {
+			t.Fatalf("port %s: binding %+v", p.ID, p.Binding)
+		}
+	}
+	// A host that is gone between two transactions binds nothing, and ends it.
+	if err := w.do(func(tx *store.Tx) error {
+		tx.DeleteHost("compute1")
+		if got, more := w.rules.RebindHost(tx, w.env, tx.Host("compute1"), "compute1"); got != 0 || more {
+			t.Errorf("%d ports bound to a host that is gone, more: %v", got, more)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"weft/internal/model"
 	"weft/internal/server/authn"
@@ -167,8 +168,8 @@ func agentResource(rules *network.Rules, alive func(host string) bool) *resource
 }
 
 // appendConfigurations appends what operators and Nova read of an agent's set-up,
-// under the names that Neutron's agent reports.
-func appendConfigurations(b []byte, _ *view, h *model.Host) []byte {
+// under the names that Neutron's agent reports; and of one that is alive, how far its host is.
+func appendConfigurations(b []byte, v *view, h *model.Host) []byte {
 	b = append(b, `{"bridge_mappings":{`...)
 	for i, k := range slices.Sorted(maps.Keys(h.Mappings)) {
 		if i > 0 {
@@ -190,6 +191,14 @@ func appendConfigurations(b []byte, _ *view, h *model.Host) []byte {
 	b = appendString(b, h.Firewall)
 	b = append(b, `,"version":`...)
 	b = appendString(b, h.Version)
+	if p, ok := v.api.Progress(h.Name); ok {
+		b = append(b, `,"sent_revision":`...)
+		b = strconv.AppendUint(b, p.Sent, 10)
+		b = append(b, `,"applied_revision":`...)
+		b = strconv.AppendUint(b, p.Applied, 10)
+		b = append(b, `,"failed_ports":`...)
+		b = strconv.AppendInt(b, int64(p.Failed), 10)
+	}
 	return append(b, '}')
 }
 

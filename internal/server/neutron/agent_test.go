@@ -24,6 +24,7 @@ func TestAgents(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.alive["c1"] = true
+	r.progress["c1"] = model.Progress{Sent: 9, Applied: 8, Failed: 1}
 	agents := r.list(t, admin, "/v2.0/agents")
 	if len(agents) != 3 || str(agents[0], "host") != "c1" || agents[0]["alive"] != true || agents[1]["alive"] != false {
 		t.Fatalf("agents in order of id: %v", agents)
@@ -35,6 +36,12 @@ func TestAgents(t *testing.T) {
 		if l := r.list(t, admin, "/v2.0/agents?"+query); len(l) != want {
 			t.Errorf("agents?%s: %d, want %d", query, len(l), want)
 		}
+	}
+	if set := agents[0]["configurations"].(obj); set["sent_revision"] != 9.0 || set["applied_revision"] != 8.0 || set["failed_ports"] != 1.0 {
+		t.Errorf("configurations of a live agent: %v", set)
+	}
+	if set := agents[1]["configurations"].(obj); set["applied_revision"] != nil {
+		t.Errorf("configurations of a dead agent: %v", set)
 	}
 	zones := r.list(t, demo, "/v2.0/availability_zones")
 	if len(zones) != 2 || str(zones[0], "state") != "available" || str(zones[1], "state") != "unavailable" {

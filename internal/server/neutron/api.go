@@ -52,6 +52,8 @@ type Config struct {
 
 	// Alive reports whether the agent of a host has a session; nil: none has.
 	Alive func(host string) bool
+	// Progress tells how far a host is that has a session; nil: not known.
+	Progress func(host string) (p model.Progress, ok bool)
 
 	Log     *slog.Logger // nil: no log
 	Metrics Metrics      // nil: no figures
@@ -74,6 +76,9 @@ func New(c Config) *API {
 	}
 	if c.Alive == nil {
 		c.Alive = func(string) bool { return false }
+	}
+	if c.Progress == nil {
+		c.Progress = func(string) (model.Progress, bool) { return model.Progress{}, false }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"weft/internal/model"
 	"weft/internal/server/authn"
 	"weft/internal/server/journal"
 	"weft/internal/server/network"
@@ -23,9 +24,10 @@ import (
 
 // rig is an API on a store that lives in memory.
 type rig struct {
-	api   *API
-	store *store.Store
-	alive map[string]bool
+	api      *API
+	store    *store.Store
+	alive    map[string]bool
+	progress map[string]model.Progress
 }
 
 // newRig starts a store and puts the API on it. The clock ticks a second a
@@ -50,7 +52,7 @@ func newRig(t testing.TB, change func(*network.Config)) *rig {
 	go func() { defer close(done); s.Run(ctx) }()
 	t.Cleanup(func() { stop(); <-done })
 	<-s.Ready()
-	r := &rig{store: s, alive: map[string]bool{}}
+	r := &rig{store: s, alive: map[string]bool{}, progress: map[string]model.Progress{}}
 	var ticks atomic.Int64
 	var mu sync.Mutex
 	dice := rand.NewChaCha8([32]byte{1})
@@ -63,7 +65,8 @@ func newRig(t testing.TB, change func(*network.Config)) *rig {
 			dice.Read(b[:])
 			return b
 		},
-		Alive: func(host string) bool { return r.alive[host] },
+		Alive:    func(host string) bool { return r.alive[host] },
+		Progress: func(host string) (model.Progress, bool) { p, ok := r.progress[host]; return p, ok },
 	})
 	return r
 }

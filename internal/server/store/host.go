@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"iter"
 	"strings"
 
@@ -20,14 +19,12 @@ type agentKey struct {
 	host  string
 }
 
-func compareAgent(a, b agentKey) int {
-	return cmp.Or(byUUID(a.agent, b.agent), strings.Compare(a.host, b.host))
-}
+func (k agentKey) text() string { return byUUID(k.agent) + k.host }
 
 func newHostTable() hostTable {
 	return hostTable{
-		table: newTable(strings.Compare, nameKind("host", func(h *model.Host) string { return h.Name })),
-		byAgent: newIndex(compareAgent, func(h *model.Host, to []agentKey) []agentKey {
+		table: newTable(byText, nameKind("host", func(h *model.Host) string { return h.Name })),
+		byAgent: newIndex(agentKey.text, func(h *model.Host, to []agentKey) []agentKey {
 			return append(to, agentKey{h.AgentID, h.Name})
 		}),
 	}
@@ -51,8 +48,8 @@ func (r Reader) HostRows() iter.Seq[*Row[model.Host]] { return r.t.hosts.rows.ev
 
 // HostByAgent returns the host of an agent, nil when there is none of that id.
 func (r Reader) HostByAgent(id model.AgentID) *model.Host {
-	for k, row := range r.t.hosts.byAgent.from(agentKey{agent: id}) {
-		if k.agent == id {
+	for k, row := range r.t.hosts.byAgent.from(byUUID(id)) {
+		if strings.HasPrefix(k, byUUID(id)) {
 			return row.Obj
 		}
 		break
@@ -72,7 +69,7 @@ type quotaTable struct {
 }
 
 func newQuotaTable() quotaTable {
-	return quotaTable{newTable(strings.Compare, nameKind("quota", func(q *model.Quota) string { return q.ProjectID }))}
+	return quotaTable{newTable(byText, nameKind("quota", func(q *model.Quota) string { return q.ProjectID }))}
 }
 
 func (t *quotaTable) indexes() []indexer[model.Quota] { return []indexer[model.Quota]{&t.rows} }

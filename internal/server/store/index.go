@@ -6,8 +6,6 @@ import (
 	"slices"
 
 	"github.com/tidwall/btree"
-
-	"weft/internal/model"
 )
 
 // degree of all trees. Small nodes make a write copy less (a batch copies the
@@ -29,69 +27,82 @@ type indexer[T any] interface {
 //
 // Copying the struct and forking the copy gives a snapshot: the trees share
 // nodes and copy them on write.
+//
+// Keys are typed outside and text within (keys.go), so that all indexes are trees of one
+// type: a tree of its own for each pair of key and object would be compiled anew in each
+// package that reads the store.
 type index[K comparable, T any] struct {
-	tree *btree.BTreeG[entry[K, T]]
+	tree *btree.BTreeG[entry]
+	text func(K) string
 	keys func(obj *T, to []K) []K // appends the keys of an object
 	mods uint64                   // grows with every change, so that a running scan notices
 }
 
-type entry[K comparable, T any] struct {
-	key K
-	row *Row[T] // nil in a pivot: before all rows of the key
+type entry struct {
+	key string
+	row *head // nil in a pivot: before all rows of the key
 }
 
-func newIndex[K comparable, T any](compare func(a, b K) int, keys func(obj *T, to []K) []K) index[K, T] {
-	less := func(a, b entry[K, T]) bool {
-		if c := compare(a.key, b.key); c != 0 {
-			return c < 0
-		}
-		switch {
-		case a.row == b.row || b.row == nil:
-			return false
-		case a.row == nil:
-			return true
-		}
-		return bytes.Compare(a.row.id[:], b.row.id[:]) < 0
+func less(a, b entry) bool {
+	if a.key != b.key {
+		return a.key < b.key
 	}
-	return index[K, T]{
-		tree: btree.NewBTreeGOptions(less, btree.Options{NoLocks: true, Degree: degree}),
-		keys: keys,
+	switch {
+	case a.row == b.row || b.row == nil:
+		return false
+	case a.row == nil:
+		return true
 	}
+	return bytes.Compare(a.row.id[:], b.row.id[:]) < 0
+}
+
+// newIndex returns an empty index; text makes keys comparable, see keys.go.
+func newIndex[K comparable, T any](text func(K) string, keys func(obj *T, to []K) []K) index[K, T] {
+	return index[K, T]{tree: btree.NewBTreeGOptions(less, btree.Options{NoLocks: true, Degree: degree}), text: text, keys: keys}
+}
+
+// texts appends the keys of an object, as they are in the tree.
+func (x *index[K, T]) texts(obj *T, to []string) []string {
+	var buf [4]K
+	for _, k := range x.keys(obj, buf[:0]) {
+		to = append(to, x.text(k))
+	}
+	return to
 }
 
 func (x *index[K, T]) replace(before, after *Row[T]) {
-	var oldBuf, newBuf [4]K
+	var oldBuf, newBuf [4]string
 	old, now := oldBuf[:0], newBuf[:0]
 	if after != nil {
-		now = x.keys(after.Obj, now)
+		now = x.texts(after.Obj, now)
 	}
 	if before != nil {
-		old = x.keys(before.Obj, old)
+		old = x.texts(before.Obj, old)
 	}
 	for _, k := range old {
 		if !slices.Contains(now, k) {
-			x.tree.Delete(entry[K, T]{k, before})
+			x.tree.Delete(entry{k, &before.head})
 		}
 	}
 	for _, k := range now {
-		x.tree.Set(entry[K, T]{k, after})
+		x.tree.Set(entry{k, &after.head})
 	}
 	x.mods++
 }
 
 func (x *index[K, T]) fill(rows []*Row[T]) {
-	entries := make([]entry[K, T], 0, len(rows))
-	var buf [4]K
+	entries := make([]entry, 0, len(rows))
+	var buf [4]string
 	for _, row := range rows {
-		for _, k := range x.keys(row.Obj, buf[:0]) {
-			entries = append(entries, entry[K, T]{k, row})
+		for _, k := range x.texts(row.Obj, buf[:0]) {
+			entries = append(entries, entry{k, &row.head})
 		}
 	}
-	slices.SortFunc(entries, func(a, b entry[K, T]) int {
+	slices.SortFunc(entries, func(a, b entry) int {
 		switch {
-		case x.tree.Less(a, b):
+		case less(a, b):
 			return -1
-		case x.tree.Less(b, a):
+		case less(b, a):
 			return 1
 		}
 		return 0
@@ -106,21 +117,23 @@ func (x *index[K, T]) fork() { x.tree = x.tree.Copy() }
 
 // first returns the first row of a key, nil when there is none.
 func (x *index[K, T]) first(key K) *Row[T] {
-	var found *Row[T]
-	x.tree.Ascend(entry[K, T]{key: key}, func(e entry[K, T]) bool {
-		if e.key == key {
+	var found *head
+	text := x.text(key)
+	x.tree.Ascend(entry{key: text}, func(e entry) bool {
+		if e.key == text {
 			found = e.row
 		}
 		return false
 	})
-	return found
+	return rowOf[T](found)
 }
 
 // all yields the rows of a key in order of their ids.
 func (x *index[K, T]) all(key K) iter.Seq[*Row[T]] {
 	return func(yield func(*Row[T]) bool) {
-		for k, row := range x.from(key) {
-			if k != key || !yield(row) {
+		text := x.text(key)
+		for k, row := range x.from(text) {
+			if k != text || !yield(row) {
 				return
 			}
 		}
@@ -130,30 +143,28 @@ func (x *index[K, T]) all(key K) iter.Seq[*Row[T]] {
 // every yields all rows in the order of the keys.
 func (x *index[K, T]) every() iter.Seq[*Row[T]] {
 	return func(yield func(*Row[T]) bool) {
-		if first, ok := x.tree.Min(); ok {
-			for _, row := range x.from(first.key) {
-				if !yield(row) {
-					return
-				}
+		for _, row := range x.from("") {
+			if !yield(row) {
+				return
 			}
 		}
 	}
 }
 
-// from yields keys and rows in order, beginning with the first that is not
+// from yields keys, as they are in the tree, and rows in order, beginning with the first that is not
 // before key. In a transaction the body of the loop may change the table: the
 // scan then goes on behind the row it is at, in the changed index.
-func (x *index[K, T]) from(key K) iter.Seq2[K, *Row[T]] {
-	return func(yield func(K, *Row[T]) bool) {
-		at, again := entry[K, T]{key: key}, true
+func (x *index[K, T]) from(key string) iter.Seq2[string, *Row[T]] {
+	return func(yield func(string, *Row[T]) bool) {
+		at, again := entry{key: key}, true
 		for again {
 			again = false
 			pivot, mods := at, x.mods
-			x.tree.Ascend(pivot, func(e entry[K, T]) bool {
-				if pivot.row != nil && !x.tree.Less(pivot, e) {
+			x.tree.Ascend(pivot, func(e entry) bool {
+				if pivot.row != nil && !less(pivot, e) {
 					return true // where the last pass ended
 				}
-				if !yield(e.key, e.row) {
+				if !yield(e.key, rowOf[T](e.row)) {
 					return false
 				}
 				if x.mods != mods {
@@ -167,20 +178,20 @@ func (x *index[K, T]) from(key K) iter.Seq2[K, *Row[T]] {
 
 // counter tells how many keys of a value there are, without counting.
 type counter[K comparable, T any] struct {
-	tree *btree.BTreeG[count[K]]
+	tree *btree.BTreeG[count]
+	text func(K) string
 	keys func(obj *T, to []K) []K
 }
 
-type count[K comparable] struct {
-	key K
+type count struct {
+	key string
 	n   int
 }
 
-func newCounter[K comparable, T any](compare func(a, b K) int, keys func(obj *T, to []K) []K) counter[K, T] {
+func newCounter[K comparable, T any](text func(K) string, keys func(obj *T, to []K) []K) counter[K, T] {
 	return counter[K, T]{
-		tree: btree.NewBTreeGOptions(func(a, b count[K]) bool { return compare(a.key, b.key) < 0 },
-			btree.Options{NoLocks: true, Degree: degree}),
-		keys: keys,
+		tree: btree.NewBTreeGOptions(func(a, b count) bool { return a.key < b.key }, btree.Options{NoLocks: true, Degree: degree}),
+		text: text, keys: keys,
 	}
 }
 
@@ -205,12 +216,13 @@ func (c *counter[K, T]) replace(before, after *Row[T]) {
 }
 
 func (c *counter[K, T]) add(key K, d int) {
-	n := c.of(key) + d
-	if n == 0 {
-		c.tree.Delete(count[K]{key: key})
+	k := c.text(key)
+	e, _ := c.tree.Get(count{key: k})
+	if e.n+d == 0 {
+		c.tree.Delete(count{key: k})
 		return
 	}
-	c.tree.Set(count[K]{key, n})
+	c.tree.Set(count{k, e.n + d})
 }
 
 func (c *counter[K, T]) fill(rows []*Row[T]) {
@@ -222,14 +234,14 @@ func (c *counter[K, T]) fill(rows []*Row[T]) {
 		}
 	}
 	for k, n := range sums {
-		c.tree.Set(count[K]{k, n})
+		c.tree.Set(count{c.text(k), n})
 	}
 }
 
 func (c *counter[K, T]) fork() { c.tree = c.tree.Copy() }
 
 func (c *counter[K, T]) of(key K) int {
-	e, _ := c.tree.Get(count[K]{key: key})
+	e, _ := c.tree.Get(count{key: c.text(key)})
 	return e.n
 }
 
@@ -250,10 +262,4 @@ func object[T any](row *Row[T]) *T {
 		return nil
 	}
 	return row.Obj
-}
-
-// byUUID orders typed ids by their bytes.
-func byUUID[K ~struct{ model.UUID }](a, b K) int {
-	x, y := struct{ model.UUID }(a).UUID, struct{ model.UUID }(b).UUID
-	return bytes.Compare(x[:], y[:])
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"iter"
 	"strings"
 
@@ -26,19 +25,20 @@ type segmentKey struct {
 	tag      uint32
 }
 
-func compareSegment(a, b segmentKey) int {
-	return cmp.Or(strings.Compare(string(a.kind), string(b.kind)), strings.Compare(a.physical, b.physical), cmp.Compare(a.tag, b.tag))
-}
+func (k segmentKey) text() string { return k.wire() + tagText(k.tag) }
+
+// wire is the part of the text that all segments on a wire have in common.
+func (k segmentKey) wire() string { return pair(string(k.kind), k.physical) + "\x00" }
 
 func newNetworkTable() networkTable {
 	meta := func(n *model.Network) *model.Meta { return &n.Meta }
 	return networkTable{
 		table: newTable(byUUID[model.NetworkID], uuidKind("network",
 			func(n *model.Network) model.NetworkID { return n.ID })),
-		byProject:  newIndex(strings.Compare, projectOf(meta)),
-		byName:     newIndex(strings.Compare, nameOf(meta)),
-		perProject: newCounter(strings.Compare, projectOf(meta)),
-		bySegment: newIndex(compareSegment, func(n *model.Network, to []segmentKey) []segmentKey {
+		byProject:  newIndex(byText, projectOf(meta)),
+		byName:     newIndex(byText, nameOf(meta)),
+		perProject: newCounter(byText, projectOf(meta)),
+		bySegment: newIndex(segmentKey.text, func(n *model.Network, to []segmentKey) []segmentKey {
 			for _, s := range n.Segments {
 				to = append(to, segmentKey{s.Type, s.Physical, s.Tag})
 			}
@@ -51,7 +51,7 @@ func newNetworkTable() networkTable {
 
 // newFlag returns an index of the objects for which is holds.
 func newFlag[T any](is func(*T) bool) index[struct{}, T] {
-	return newIndex(func(_, _ struct{}) int { return 0 }, func(obj *T, to []struct{}) []struct{} {
+	return newIndex(byFlag, func(obj *T, to []struct{}) []struct{} {
 		if is(obj) {
 			to = append(to, struct{}{})
 		}
@@ -100,8 +100,10 @@ func (r Reader) NetworkByTag(kind model.NetworkType, physical string, tag uint32
 // ascending order from the given one on, each with its network.
 func (r Reader) Tags(kind model.NetworkType, physical string, from uint32) iter.Seq2[uint32, *model.Network] {
 	return func(yield func(uint32, *model.Network) bool) {
-		for k, row := range r.t.networks.bySegment.from(segmentKey{kind, physical, from}) {
-			if k.kind != kind || k.physical != physical || !yield(k.tag, row.Obj) {
+		start := segmentKey{kind, physical, from}
+		for k, row := range r.t.networks.bySegment.from(start.text()) {
+			tag, ok := strings.CutPrefix(k, start.wire())
+			if !ok || len(tag) != 4 || !yield(tagOf(tag), row.Obj) {
 				return
 			}
 		}

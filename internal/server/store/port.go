@@ -1,8 +1,6 @@
 package store
 
 import (
-	"bytes"
-	"cmp"
 	"iter"
 	"net/netip"
 	"strings"
@@ -21,6 +19,7 @@ type portTable struct {
 	byMAC      index[macKey, model.Port]
 	bySubnet   index[addrKey, model.Port]
 	byAddr     index[netip.Addr, model.Port]
+	byLeg      index[model.NetworkID, model.Port] // of routers' ports only
 	perProject counter[string, model.Port]
 	perNetwork counter[model.NetworkID, model.Port]
 	perSubnet  counter[model.SubnetID, model.Port]
@@ -31,18 +30,14 @@ type macKey struct {
 	mac     model.MAC
 }
 
-func compareMAC(a, b macKey) int {
-	return cmp.Or(byUUID(a.network, b.network), bytes.Compare(a.mac[:], b.mac[:]))
-}
+func (k macKey) text() string { return byUUID(k.network) + string(k.mac[:]) }
 
 type addrKey struct {
 	subnet model.SubnetID
 	addr   netip.Addr
 }
 
-func compareAddr(a, b addrKey) int {
-	return cmp.Or(byUUID(a.subnet, b.subnet), a.addr.Compare(b.addr))
-}
+func (k addrKey) text() string { return byUUID(k.subnet) + byAddr(k.addr) }
 
 func newPortTable() portTable {
 	meta := func(p *model.Port) *model.Meta { return &p.Meta }
@@ -50,28 +45,34 @@ func newPortTable() portTable {
 	return portTable{
 		table: newTable(byUUID[model.PortID], uuidKind("port",
 			func(p *model.Port) model.PortID { return p.ID })),
-		byProject: newIndex(strings.Compare, projectOf(meta)),
-		byName:    newIndex(strings.Compare, nameOf(meta)),
+		byProject: newIndex(byText, projectOf(meta)),
+		byName:    newIndex(byText, nameOf(meta)),
 		byNetwork: newIndex(byUUID[model.NetworkID], network),
-		byHost:    newIndex(strings.Compare, func(p *model.Port, to []string) []string { return append(to, p.Binding.HostID) }),
-		byDevice:  newIndex(strings.Compare, func(p *model.Port, to []string) []string { return append(to, p.DeviceID) }),
+		byHost:    newIndex(byText, func(p *model.Port, to []string) []string { return append(to, p.Binding.HostID) }),
+		byDevice:  newIndex(byText, func(p *model.Port, to []string) []string { return append(to, p.DeviceID) }),
 		byGroup: newIndex(byUUID[model.SecurityGroupID], func(p *model.Port, to []model.SecurityGroupID) []model.SecurityGroupID {
 			return append(to, p.SecurityGroups...)
 		}),
-		byMAC: newIndex(compareMAC, func(p *model.Port, to []macKey) []macKey { return append(to, macKey{p.NetworkID, p.MAC}) }),
-		bySubnet: newIndex(compareAddr, func(p *model.Port, to []addrKey) []addrKey {
+		byMAC: newIndex(macKey.text, func(p *model.Port, to []macKey) []macKey { return append(to, macKey{p.NetworkID, p.MAC}) }),
+		bySubnet: newIndex(addrKey.text, func(p *model.Port, to []addrKey) []addrKey {
 			for _, ip := range p.FixedIPs {
 				to = append(to, addrKey{ip.SubnetID, ip.Addr})
 			}
 			return to
 		}),
-		byAddr: newIndex(netip.Addr.Compare, func(p *model.Port, to []netip.Addr) []netip.Addr {
+		byAddr: newIndex(byAddr, func(p *model.Port, to []netip.Addr) []netip.Addr {
 			for _, ip := range p.FixedIPs {
 				to = append(to, ip.Addr)
 			}
 			return to
 		}),
-		perProject: newCounter(strings.Compare, projectOf(meta)),
+		byLeg: newIndex(byUUID[model.NetworkID], func(p *model.Port, to []model.NetworkID) []model.NetworkID {
+			if p.IsRouterPort() {
+				to = append(to, p.NetworkID)
+			}
+			return to
+		}),
+		perProject: newCounter(byText, projectOf(meta)),
 		perNetwork: newCounter(byUUID[model.NetworkID], network),
 		perSubnet: newCounter(byUUID[model.SubnetID], func(p *model.Port, to []model.SubnetID) []model.SubnetID {
 			for _, ip := range p.FixedIPs {
@@ -84,7 +85,7 @@ func newPortTable() portTable {
 
 func (t *portTable) indexes() []indexer[model.Port] {
 	return []indexer[model.Port]{
-		&t.rows, &t.byProject, &t.byName, &t.byNetwork, &t.byHost, &t.byDevice, &t.byGroup, &t.byMAC, &t.bySubnet, &t.byAddr,
+		&t.rows, &t.byProject, &t.byName, &t.byNetwork, &t.byHost, &t.byDevice, &t.byGroup, &t.byMAC, &t.bySubnet, &t.byAddr, &t.byLeg,
 		&t.perProject, &t.perNetwork, &t.perSubnet,
 	}
 }
@@ -119,6 +120,11 @@ func (r Reader) PortsByNetwork(id model.NetworkID) iter.Seq[*model.Port] {
 // PortRowsByNetwork yields the rows of the ports on a network.
 func (r Reader) PortRowsByNetwork(id model.NetworkID) iter.Seq[*Row[model.Port]] {
 	return r.t.ports.byNetwork.all(id)
+}
+
+// RouterPortsByNetwork yields the ports that routers have on a network.
+func (r Reader) RouterPortsByNetwork(id model.NetworkID) iter.Seq[*model.Port] {
+	return objects(r.t.ports.byLeg.all(id))
 }
 
 // PortsByHost yields the ports that are bound to a host; the empty name gives
@@ -174,8 +180,9 @@ func (r Reader) PortsByAddr(addr netip.Addr) iter.Seq[*model.Port] {
 // the given one on (the zero Addr: from the first), each with its port.
 func (r Reader) AddrsInSubnet(subnet model.SubnetID, from netip.Addr) iter.Seq2[netip.Addr, *model.Port] {
 	return func(yield func(netip.Addr, *model.Port) bool) {
-		for k, row := range r.t.ports.bySubnet.from(addrKey{subnet, from}) {
-			if k.subnet != subnet || !yield(k.addr, row.Obj) {
+		for k, row := range r.t.ports.bySubnet.from(addrKey{subnet, from}.text()) {
+			addr, ok := strings.CutPrefix(k, byUUID(subnet))
+			if !ok || !yield(addrOf(addr), row.Obj) {
 				return
 			}
 		}

@@ -1,10 +1,8 @@
 package store
 
 import (
-	"cmp"
 	"iter"
 	"net/netip"
-	"strings"
 
 	"weft/internal/model"
 )
@@ -24,12 +22,12 @@ func newRouterTable() routerTable {
 	hosts := func(r *model.Router, to []string) []string { return append(to, r.Hosts...) }
 	return routerTable{
 		table:      newTable(byUUID[model.RouterID], uuidKind("router", func(r *model.Router) model.RouterID { return r.ID })),
-		byProject:  newIndex(strings.Compare, projectOf(meta)),
-		byName:     newIndex(strings.Compare, nameOf(meta)),
-		byHost:     newIndex(strings.Compare, hosts),
-		perProject: newCounter(strings.Compare, projectOf(meta)),
-		perHost:    newCounter(strings.Compare, hosts),
-		perFirst: newCounter(strings.Compare, func(r *model.Router, to []string) []string {
+		byProject:  newIndex(byText, projectOf(meta)),
+		byName:     newIndex(byText, nameOf(meta)),
+		byHost:     newIndex(byText, hosts),
+		perProject: newCounter(byText, projectOf(meta)),
+		perHost:    newCounter(byText, hosts),
+		perFirst: newCounter(byText, func(r *model.Router, to []string) []string {
 			return append(to, r.Hosts[:min(len(r.Hosts), 1)]...)
 		}),
 	}
@@ -96,7 +94,7 @@ func newFloatingTable() floatingTable {
 	meta := func(f *model.FloatingIP) *model.Meta { return &f.Meta }
 	return floatingTable{
 		table:     newTable(byUUID[model.FloatingIPID], uuidKind("floating_ip", func(f *model.FloatingIP) model.FloatingIPID { return f.ID })),
-		byProject: newIndex(strings.Compare, projectOf(meta)),
+		byProject: newIndex(byText, projectOf(meta)),
 		byRouter: newIndex(byUUID[model.RouterID], func(f *model.FloatingIP, to []model.RouterID) []model.RouterID {
 			if !f.RouterID.IsZero() {
 				to = append(to, f.RouterID)
@@ -112,8 +110,8 @@ func newFloatingTable() floatingTable {
 		byNetwork: newIndex(byUUID[model.NetworkID], func(f *model.FloatingIP, to []model.NetworkID) []model.NetworkID {
 			return append(to, f.NetworkID)
 		}),
-		byAddr:     newIndex(netip.Addr.Compare, func(f *model.FloatingIP, to []netip.Addr) []netip.Addr { return append(to, f.Addr) }),
-		perProject: newCounter(strings.Compare, projectOf(meta)),
+		byAddr:     newIndex(byAddr, func(f *model.FloatingIP, to []netip.Addr) []netip.Addr { return append(to, f.Addr) }),
+		perProject: newCounter(byText, projectOf(meta)),
 	}
 }
 
@@ -235,15 +233,14 @@ type scopeTable struct {
 // scopeKey orders address scopes by their project, then by their name.
 type scopeKey struct{ project, name string }
 
+func (k scopeKey) text() string { return pair(k.project, k.name) }
+
 func newScopeTable() scopeTable {
 	return scopeTable{
 		table: newTable(byUUID[model.AddressScopeID], uuidKind("address_scope", func(s *model.AddressScope) model.AddressScopeID { return s.ID })),
-		byProject: newIndex(func(a, b scopeKey) int {
-			return cmp.Or(strings.Compare(a.project, b.project), strings.Compare(a.name, b.name))
-		},
-			func(s *model.AddressScope, to []scopeKey) []scopeKey {
-				return append(to, scopeKey{s.ProjectID, s.Name})
-			}),
+		byProject: newIndex(scopeKey.text, func(s *model.AddressScope, to []scopeKey) []scopeKey {
+			return append(to, scopeKey{s.ProjectID, s.Name})
+		}),
 	}
 }
 

@@ -2,7 +2,6 @@ package store
 
 import (
 	"iter"
-	"strings"
 
 	"weft/internal/model"
 )
@@ -21,16 +20,16 @@ func newGroupTable() groupTable {
 	return groupTable{
 		table: newTable(byUUID[model.SecurityGroupID], uuidKind("security_group",
 			func(g *model.SecurityGroup) model.SecurityGroupID { return g.ID })),
-		byProject: newIndex(strings.Compare, projectOf(meta)),
-		byName:    newIndex(strings.Compare, nameOf(meta)),
-		defaults: newIndex(strings.Compare, func(g *model.SecurityGroup, to []string) []string {
+		byProject: newIndex(byText, projectOf(meta)),
+		byName:    newIndex(byText, nameOf(meta)),
+		defaults: newIndex(byText, func(g *model.SecurityGroup, to []string) []string {
 			if g.IsDefault {
 				to = append(to, g.ProjectID)
 			}
 			return to
 		}),
 		shared:     newFlag(func(g *model.SecurityGroup) bool { return g.Shared }),
-		perProject: newCounter(strings.Compare, projectOf(meta)),
+		perProject: newCounter(byText, projectOf(meta)),
 	}
 }
 
@@ -110,7 +109,7 @@ func newRuleTable() ruleTable {
 	return ruleTable{
 		table: newTable(byUUID[model.SecurityGroupRuleID], uuidKind("security_group_rule",
 			func(g *model.SecurityGroupRule) model.SecurityGroupRuleID { return g.ID })),
-		byProject: newIndex(strings.Compare, projectOf(meta)),
+		byProject: newIndex(byText, projectOf(meta)),
 		byGroup: newIndex(byUUID[model.SecurityGroupID], func(g *model.SecurityGroupRule, to []model.SecurityGroupID) []model.SecurityGroupID {
 			return append(to, g.GroupID)
 		}),
@@ -120,7 +119,7 @@ func newRuleTable() ruleTable {
 			}
 			return to
 		}),
-		perProject: newCounter(strings.Compare, projectOf(meta)),
+		perProject: newCounter(byText, projectOf(meta)),
 	}
 }
 

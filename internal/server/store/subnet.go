@@ -2,7 +2,6 @@ package store
 
 import (
 	"iter"
-	"strings"
 
 	"weft/internal/model"
 )
@@ -20,12 +19,12 @@ func newSubnetTable() subnetTable {
 	return subnetTable{
 		table: newTable(byUUID[model.SubnetID], uuidKind("subnet",
 			func(s *model.Subnet) model.SubnetID { return s.ID })),
-		byProject: newIndex(strings.Compare, projectOf(meta)),
-		byName:    newIndex(strings.Compare, nameOf(meta)),
+		byProject: newIndex(byText, projectOf(meta)),
+		byName:    newIndex(byText, nameOf(meta)),
 		byNetwork: newIndex(byUUID[model.NetworkID], func(s *model.Subnet, to []model.NetworkID) []model.NetworkID {
 			return append(to, s.NetworkID)
 		}),
-		perProject: newCounter(strings.Compare, projectOf(meta)),
+		perProject: newCounter(byText, projectOf(meta)),
 	}
 }
 

@@ -431,6 +431,17 @@ func TestZoneFlushMetersAndGroups(t *testing.T) {
 	if got := b.Ofctl("dump-meters", "br0"); !strings.Contains(got, "meter=1 pktps burst stats bands=\ntype=drop rate=500 burst_size=50") {
 		t.Errorf("meters: %s", got)
 	}
+	if limit, err := b.MeterLimit(ctx); err != nil || limit < 65535 {
+		t.Errorf("meters up to %d, %v", limit, err)
+	}
+	if err := b.AddMeter(ctx, Meter{ID: 65535, Rate: 8, Burst: 4}); err != nil {
+		t.Error(err)
+	}
+	meters, err := b.Meters(ctx)
+	slices.SortFunc(meters, func(x, y Meter) int { return int(x.ID) - int(y.ID) })
+	if want := []Meter{{ID: 1, Packets: true, Rate: 500, Burst: 50}, {ID: 65535, Rate: 8, Burst: 4}}; err != nil || !slices.Equal(meters, want) {
+		t.Errorf("meters %v, %v, want %v", meters, err, want)
+	}
 	if err := b.ModifyGroup(ctx, 1, GroupSelect, []Bucket{{Weight: 3, Actions: []flow.Action{flow.Output{Port: 2}}}}); err != nil {
 		t.Error(err)
 	}

@@ -1,0 +1,136 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"weft/internal/host/hoststate"
+	"weft/internal/host/iptables"
+	"weft/internal/host/ovs/vsw"
+	"weft/internal/host/router"
+	"weft/internal/model"
+)
+
+// routers keeps the plans of the routers that this host serves, so that only those whose view has
+// changed are planned anew. The loop owns it.
+type routers struct {
+	host  *router.Host
+	plans map[model.RouterID]*planned
+}
+
+// planned is a plan and what it was made from: objects of the view, which do not change.
+type planned struct {
+	view     *model.RouterView
+	floating []*model.FloatingView
+	plan     *router.Plan
+	answers  bool // this host does so for the router
+	made     bool // it has been in force: its legs may stay wired when a change of it fails
+}
+
+func (a *Agent) openRouters(backend iptables.Backend, userspace bool) error {
+	host, err := router.New(router.Config{Backend: backend, Userspace: userspace, Log: a.log})
+	if err != nil {
+		return err
+	}
+	a.routers = &routers{host: host, plans: map[model.RouterID]*planned{}}
+	return nil
+}
+
+// update plans the routers of a view that the host serves, and returns the plans.
+func (r *routers) update(view *model.HostView) []*router.Plan {
+	floating := map[model.RouterID][]*model.FloatingView{}
+	for _, f := range view.Floating {
+		floating[f.RouterID] = append(floating[f.RouterID], f)
+	}
+	var out []*router.Plan
+	for id, v := range view.Routers {
+		if !v.ServedBy(view.Host) {
+			continue
+		}
+		mine := floating[id]
+		slices.SortFunc(mine, func(x, y *model.FloatingView) int { return x.ID.Compare(y.ID.UUID) })
+		p := r.plans[id]
+		if p == nil {
+			p = &planned{}
+			r.plans[id] = p
+		}
+		if p.view != v || !slices.Equal(p.floating, mine) {
+			p.view, p.floating, p.plan = v, mine, router.Compute(v, mine)
+		}
+		out = append(out, p.plan)
+	}
+	for id := range r.plans {
+		if v := view.Routers[id]; v == nil || !v.ServedBy(view.Host) {
+			delete(r.plans, id)
+		}
+	}
+	return out
+}
+
+// applyRouters makes the routers that this host serves, before their legs are wired: what they forward is
+// translated from the first packet on. A router that could not be made is not wired.
+func (a *Agent) applyRouters(ctx context.Context, j *hoststate.Joined, r *results) error {
+	before := a.routers.host.Writes()
+	plans := a.routers.update(a.view)
+	problems := a.routers.host.Apply(ctx, plans, a.complete)
+	a.metrics.routerWrites.Add(float64(a.routers.host.Writes() - before))
+	a.metrics.routers.Set(float64(len(plans)))
+	var errs []error
+	for _, p := range plans {
+		err := problems[p.ID]
+		known := a.routers.plans[p.ID]
+		if err == nil {
+			known.made = true
+			continue
+		}
+		errs = append(errs, fmt.Errorf("router %s: %w", p.ID, err))
+		for i := range p.Legs {
+			r.fail(p.Legs[i].Port, "its router could not be made: "+err.Error())
+			if !known.made {
+				unwire(j, &p.Legs[i])
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// follow wakes the loop when a tunnel's time to come up has passed.
+func (a *Agent) follow(wait time.Duration) {
+	if wait > 0 {
+		time.AfterFunc(wait+time.Millisecond, a.wake)
+	}
+}
+
+// announceRouters tells the wires of the addresses of legs that this host answers for and did not before.
+// It is called when the flows that bring the answers are in force.
+func (a *Agent) announceRouters(j *hoststate.Joined, r *results) {
+	for id, p := range a.routers.plans {
+		if !p.made {
+			continue
+		}
+		answers := j.Pipeline.Routers[id].Active
+		if answers != p.answers {
+			p.answers = answers
+			a.log.Info("router changes hands", "router", id, "answers", answers)
+		}
+		err := a.routers.host.Announce(id, func(leg model.PortID) bool { return answers && r.active[leg] })
+		if err != nil {
+			a.log.Warn("addresses of a router not announced", "router", id, "err", err)
+		}
+	}
+}
+
+// unwire takes a leg out of what is wanted of the switch.
+func unwire(j *hoststate.Joined, l *router.Leg) {
+	delete(j.Pipeline.Ports, l.Port)
+	j.Desired.Ports = slices.DeleteFunc(j.Desired.Ports, func(p vsw.DesiredPort) bool { return p.Name == l.Name })
+}
+
+// ownLeg reports whether a port of br-int is a leg as we make them: Neutron's own are internal ports.
+func ownLeg(state *vsw.State, name string) bool {
+	i := state.Interface(name)
+	return hoststate.IsLeg(name) && (i == nil || i.Type == "" || i.Type == "system")
+}

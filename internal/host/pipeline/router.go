@@ -1,0 +1,140 @@
+package pipeline
+
+import (
+	"slices"
+
+	"weft/internal/host/flow"
+	"weft/internal/model"
+)
+
+// leg is a router's leg on a network of the host.
+type leg struct {
+	router model.RouterID
+	view   *model.LegView
+	local  bool // the host serves the router
+	active bool // and is the one that answers for it
+	// gateways are the tunnel ports to the other hosts that serve the router, the preferred one first.
+	gateways []uint32
+	watched  bool // the switch knows whether the preferred one is alive
+}
+
+// checkLegs hands the legs of routers to their networks.
+func (b *builder) checkLegs(networks map[model.NetworkID]*network) {
+	for _, id := range sortedKeys(b.in.Routers, func(x, y model.RouterID) int { return x.Compare(y.UUID) }) {
+		r := b.in.Routers[id]
+		if !r.View.AdminStateUp {
+			continue
+		}
+		views := make([]*model.LegView, 0, len(r.View.Legs)+1)
+		for i := range r.View.Legs {
+			views = append(views, &r.View.Legs[i])
+		}
+		if r.View.External != nil {
+			views = append(views, &r.View.External.LegView)
+		}
+		for _, v := range views {
+			n := networks[v.NetworkID]
+			switch {
+			case n == nil:
+				continue // not on this host, or told why
+			case !isUnicast(v.MAC):
+				b.problem(model.KindRouter, id.UUID, "%s is not a MAC address that a leg can have", v.MAC)
+				continue
+			}
+			l := leg{router: id, view: v, local: r.View.ServedBy(b.in.Host)}
+			l.active = l.local && r.Active
+			for _, g := range r.View.Gateways {
+				if ofport := b.in.Local.Tunnels[Tunnel{n.view.Segment.Type, g.Tunnel}]; n.tunnelled() && ofport != 0 && g.Host != b.in.Host {
+					if len(l.gateways) == 0 {
+						l.watched = b.in.Local.Watched[Tunnel{n.view.Segment.Type, g.Tunnel}]
+					}
+					l.gateways = append(l.gateways, ofport)
+					if !slices.Contains(n.remotes, ofport) {
+						n.remotes = append(n.remotes, ofport)
+					}
+				}
+			}
+			n.legs = append(n.legs, l)
+		}
+	}
+}
+
+// legTunnels are the tunnels to hosts that serve routers with a leg on the host's networks.
+func (b *builder) legTunnels() map[Tunnel]bool {
+	wanted := map[Tunnel]bool{}
+	for _, n := range b.networks {
+		for i := range n.legs {
+			for _, g := range b.in.Routers[n.legs[i].router].View.Gateways {
+				if n.tunnelled() && g.Host != b.in.Host && g.Tunnel.IsValid() && b.in.Local.TunnelAddr.IsValid() {
+					wanted[Tunnel{n.view.Segment.Type, g.Tunnel}] = true
+				}
+			}
+		}
+	}
+	return wanted
+}
+
+// leg returns the leg that is a local port, nil when there is none.
+func (n *network) leg(id model.PortID) *leg {
+	for i := range n.legs {
+		if n.legs[i].view.PortID == id && n.legs[i].local {
+			return &n.legs[i]
+		}
+	}
+	return nil
+}
+
+// localLeg wires a leg whose router this host serves. It sends with its own MAC, from whatever address.
+// Where another host answers for the router, what that one would be asked does not reach it: group addresses.
+// What comes for its MAC from outside of the host is forwarded all the same, so that a
+// change of hosts loses nothing; the host's own ports go to the one that answers.
+func (b *builder) localLeg(n *network, p port) {
+	c := Cookie(model.KindPort, p.view.ID.UUID)
+	from := flow.Match{}.InPort(p.ofport)
+	b.brInt(c, IntClassify, prioTagged, from.Masked(flow.VlanTCI, 0x1000, 0x1000))
+	b.brInt(c, IntClassify, prioPort, from.EthSrc(hw(p.view.MAC)), n.setReg(), flow.GotoTable{Table: IntLocalEgress})
+	to := n.on(flow.Match{}).EthDst(hw(p.view.MAC))
+	if p.leg.active || n.uplink == 0 {
+		b.brInt(c, IntDeliver, prioLocal, to, flow.Output{Port: p.ofport})
+		return
+	}
+	b.brInt(c, IntClassify, prioARP, from.MACMasked(flow.EthDst, hw(groupBit), hw(groupBit)))
+	b.brInt(c, IntDeliver, prioStandby, to.InPort(n.uplink), flow.Output{Port: p.ofport})
+	b.brInt(c, IntDeliver, prioLocal, to, flow.GotoTable{Table: IntUplink})
+}
+
+// remoteLeg makes what a host knows of a leg that it does not itself answer for: the hosts that its
+// MAC leads to, the first whose tunnel is alive, and who has its addresses.
+func (b *builder) remoteLeg(n *network, l *leg) {
+	c := Cookie(model.KindRouter, l.router.UUID)
+	if n.open && !l.local {
+		b.brInt(c, IntDeliver, prioRemote, n.on(flow.Match{}).EthDst(hw(l.view.MAC)), flow.GotoTable{Table: IntUplink})
+	}
+	if l.active || len(l.gateways) == 0 {
+		return
+	}
+	b.brTun(c, TunUnicast, prioPeer, flow.Match{}.Vlan(n.vlan).EthDst(hw(l.view.MAC)), append(n.toTunnel(), l.toGateway())...)
+	if !b.in.L2Population {
+		return
+	}
+	for _, p := range l.view.Addrs {
+		addr := p.Addr().Unmap()
+		if !addr.Is4() {
+			continue
+		}
+		if !n.claim(addr) {
+			b.problem(model.KindRouter, l.router.UUID, "another leg on the network has address %s", addr)
+			continue
+		}
+		b.brTun(c, TunARP, prioIn, flow.MatchARP().Uint(flow.ARPOp, 1).Vlan(n.vlan).Addr(flow.ARPTPA, addr), answerARP(l.view.MAC, addr)...)
+	}
+}
+
+// toGateway sends to the first gateway that is alive. The switch sees that by itself; until it has heard
+// of the preferred one for the first time, that one is taken to be alive.
+func (l *leg) toGateway() flow.Action {
+	if len(l.gateways) == 1 || !l.watched {
+		return flow.Output{Port: l.gateways[0]}
+	}
+	return flow.Bundle{Members: l.gateways}
+}
