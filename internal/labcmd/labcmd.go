@@ -146,7 +146,7 @@ func waitWired(ctx context.Context, l *lab.Lab, url string) error {
 }
 
 func aliveAgents(ctx context.Context, url string) (int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v2.0/agents?fields=alive", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v2.0/agents?fields=alive&agent_type=Open+vSwitch+agent", nil)
 	if err != nil {
 		return 0, err
 	}
