@@ -205,6 +205,11 @@ var settings = [...]struct{ key, value string }{
 	{"net/ipv4/conf/all/arp_ignore", "1"},
 	{"net/ipv4/conf/all/arp_announce", "2"},
 	{"net/ipv4/conf/all/promote_secondaries", "1"},
+	// Who takes over has to find its neighbours at once, not a second after the first question was lost.
+	{"net/ipv4/neigh/default/retrans_time_ms", "100"},
+	{"net/ipv4/neigh/default/mcast_solicit", "10"},
+	{"net/ipv6/neigh/default/retrans_time_ms", "100"},
+	{"net/ipv6/neigh/default/mcast_solicit", "10"},
 	{"net/ipv6/conf/all/accept_dad", "0"},
 	{"net/ipv6/conf/default/accept_dad", "0"},
 	{"net/ipv6/conf/default/accept_ra", "0"},
