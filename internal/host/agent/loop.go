@@ -337,7 +337,7 @@ func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.
 	leg := map[string]bool{}
 	for _, p := range j.Desired.Ports {
 		leg[p.Name] = hoststate.IsLeg(p.Name)
-		if p.Type != "" || p.Name == standin.Device {
+		if p.Type != "" {
 			ours[p.Name] = true
 		}
 	}
@@ -345,8 +345,9 @@ func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.
 		if bridge == hoststate.BrInt && ownLeg(state, port) {
 			return a.complete || leg[port]
 		}
-		return ours[port] || a.complete && bridge == hoststate.BrTun && hoststate.IsTunnel(port)
+		return ours[port] || port == standin.Device || a.complete && bridge == hoststate.BrTun && hoststate.IsTunnel(port)
 	}
+	unplugged := a.services != nil && a.services.unplug(state, &j.Desired)
 	ops := vsw.Plan(state, j.Desired, owned)
 	if len(ops) == 0 {
 		return nil
@@ -356,6 +357,9 @@ func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.
 	}
 	for _, op := range ops {
 		a.log.Info("switch changed", "operation", op.String())
+	}
+	if unplugged {
+		a.services.fresh = false // the change of the switch brings the next pass, which plugs it in
 	}
 	return nil
 }
