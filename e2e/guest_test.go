@@ -86,7 +86,9 @@ type flow struct {
 
 func (w *world) dial(t testing.TB, vm, to string, port int) *flow {
 	t.Helper()
-	return w.open(t, func(ctx context.Context, s lab.Streams) error { return w.lab.VMExec(ctx, vm, s, "nc", to, strconv.Itoa(port)) })
+	return w.open(t, func(ctx context.Context, s lab.Streams) error {
+		return w.lab.VMExec(ctx, vm, s, "nc", to, strconv.Itoa(port))
+	})
 }
 
 // open starts a program that holds a connection, and waits for the echo of its other end.
