@@ -75,15 +75,19 @@ func (w *world) leg(t testing.TB, verb, router, subnet string) {
 	}
 }
 
-// answering returns the gateway host that answers for a router: its legs are open there.
+// answering returns the gateway host that answers for the lab's one router: its legs are there, and not on standby.
 func (w *world) answering(t testing.TB, router string) string {
 	t.Helper()
 	var at []string
 	w.eventually(t, "one host answers for the router", func() bool {
 		at = nil
 		for _, h := range []string{"network1", "network2"} {
-			text, err := w.lab.Output(t.Context(), h, "sh", "-c", "grep 'router="+router+" answers' /var/log/weft-agent.log | tail -1")
-			if err == nil && strings.Contains(text, "answers=true") {
+			names, err := w.lab.Output(t.Context(), h, "ip", "netns")
+			if err != nil || !strings.Contains(names, router) {
+				continue
+			}
+			flows, err := w.lab.Output(t.Context(), h, "ovs-ofctl", "-O", "OpenFlow14", "dump-flows", "--no-stats", "br-int", "table=60")
+			if err == nil && strings.Contains(flows, "priority=100") && !strings.Contains(flows, "priority=101") {
 				at = append(at, h)
 			}
 		}
@@ -157,6 +161,7 @@ func TestRouter(t *testing.T) {
 		x.reaches(t, "r-b", farAway)
 		x.eventually(t, "one host answers again", func() bool { return x.answering(t, r) == at })
 	})
+	t.Run("moves without a loss", func(t *testing.T) { x.movesWithoutLoss(t, r) })
 	t.Run("survives its gateway", func(t *testing.T) { x.survivesGateways(t, r) })
 	t.Run("leaves no trace", func(t *testing.T) {
 		other := x.network(t, "10.82.0.0/24", nil)
@@ -220,6 +225,32 @@ func (w *world) restartsWithoutLoss(t *testing.T) {
 	for _, h := range hosts {
 		w.settled(t, h)
 	}
+	if sent, lost := stop(); lost != 0 {
+		t.Errorf("%d of %d pings lost", lost, sent)
+	}
+}
+
+// movesWithoutLoss takes a router from the host that answers, and gives it back.
+func (w *world) movesWithoutLoss(t *testing.T, r string) {
+	at := w.answering(t, r)
+	_, out, err := w.call(t.Context(), "GET", "agents?host="+at+"&binary=neutron-l3-agent", nil)
+	if err != nil || len(out["agents"].([]any)) != 1 {
+		t.Fatalf("%v %v", out, err)
+	}
+	agent := out["agents"].([]any)[0].(body)["id"].(string)
+	stop := w.pinging(t, "r-a", farAway)
+	if status, out, err := w.call(t.Context(), "DELETE", "agents/"+agent+"/l3-routers/"+r, nil); err != nil || status != 204 {
+		t.Fatalf("%d %v %v", status, out, err)
+	}
+	w.eventually(t, "the host has let it go", func() bool {
+		return !strings.Contains(w.host(t, at, "ip", "netns"), r)
+	})
+	if status, out, err := w.call(t.Context(), "POST", "agents/"+agent+"/l3-routers", body{"router_id": r}); err != nil || status != 201 {
+		t.Fatalf("%d %v %v", status, out, err)
+	}
+	w.eventually(t, "the host serves it again", func() bool {
+		return strings.Contains(w.host(t, at, "ip", "netns"), r)
+	})
 	if sent, lost := stop(); lost != 0 {
 		t.Errorf("%d of %d pings lost", lost, sent)
 	}
