@@ -36,6 +36,9 @@ func (w *world) external(t testing.TB) (network string) {
 		"network_id": network, "cidr": "203.0.113.0/24", "gateway_ip": "203.0.113.1", "ip_version": 4, "enable_dhcp": false,
 		"allocation_pools": []body{{"start": "203.0.113.10", "end": "203.0.113.200"}},
 	})
+	w.must(t, "POST", "subnets", "subnet", body{
+		"network_id": network, "cidr": "2001:db8:113::/64", "gateway_ip": "2001:db8:113::1", "ip_version": 6, "enable_dhcp": false,
+	})
 	return network
 }
 
@@ -115,9 +118,13 @@ func TestRouter(t *testing.T) {
 	b := x.vm(t, "r-b", "compute2", narrow, in(open))
 	x.reaches(t, "r-a", farAway)
 	x.reaches(t, "r-b", farAway)
-	var own string
+	var own, own6 string
 	for _, f := range x.must(t, "GET", "routers/"+r, "router", nil)["external_gateway_info"].(body)["external_fixed_ips"].([]any) {
-		own = f.(body)["ip_address"].(string)
+		if ip := f.(body)["ip_address"].(string); strings.Contains(ip, ":") {
+			own6 = ip
+		} else {
+			own = ip
+		}
 	}
 
 	t.Run("translates sources to its own address", func(t *testing.T) {
@@ -148,6 +155,7 @@ func TestRouter(t *testing.T) {
 	})
 	t.Run("floating IP", func(t *testing.T) { x.floatingIP(t, ext, a, "r-a", "r-b") })
 	t.Run("port forwarding", func(t *testing.T) { x.portForwarding(t, ext, b, "r-b") })
+	t.Run("routes IPv6 as it is", func(t *testing.T) { x.routesIPv6(t, r, own6) })
 	t.Run("agents and server restart without a loss", func(t *testing.T) { x.restartsWithoutLoss(t) })
 	t.Run("comes back with the switch", func(t *testing.T) {
 		at := x.answering(t, r)
@@ -413,4 +421,23 @@ func TestDistributedRouter_eastWestStaysOnTheGuestsHosts(t *testing.T) {
 	if !regexp.MustCompile(`(?m)^ 1  10\.90\.0\.1 .*\n 2  ` + regexp.QuoteMeta(b.Addrs[0].String())).MatchString(out) {
 		t.Errorf("traceroute: %s", out)
 	}
+}
+
+// routesIPv6 has a guest and the world outside speak with their own addresses.
+func (w *world) routesIPv6(t *testing.T, router, own string) {
+	n := w.must(t, "POST", "networks", "network", body{"name": t.Name()})["id"].(string)
+	t.Cleanup(func() { w.must(t, "DELETE", "networks/"+n, "", nil) })
+	w.must(t, "POST", "subnets", "subnet", body{"network_id": n, "cidr": "2001:db8:80::/64", "ip_version": 6})
+	w.attach(t, router, n)
+	open := w.group(t, "open6")
+	w.rule(t, open, body{"ethertype": "IPv6"})
+	p := w.vm(t, "r-6", "compute1", n, in(open), func(o *labcmd.VMOptions) { o.NoDHCP = true })
+	out, err := w.lab.VMOutput(t.Context(), "r-6", "sh", "-c", "sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0; ip addr add "+
+		p.Addrs[0].String()+"/64 dev eth0 nodad; ip -6 route replace default via 2001:db8:80::1 dev eth0")
+	if err != nil {
+		t.Fatal(out, err)
+	}
+	w.outside(t, "ip", "-6", "route", "replace", "2001:db8:80::/64", "via", own)
+	w.reaches(t, "r-6", "2001:db8:113::1")
+	w.outsideReaches(t, p.Addrs[0].String())
 }

@@ -94,7 +94,7 @@ func redundant(host string) *model.HostView {
 	if host == "compute1" {
 		v.Ports[guest] = &model.PortView{ID: guest, NetworkID: net, MAC: model.MAC{2, 2}, AdminStateUp: true, Firewall: model.FirewallHybrid}
 	} else {
-		v.Ports[leg] = &model.PortView{ID: leg, NetworkID: net, MAC: model.MAC{2}, AdminStateUp: true, DeviceOwner: model.OwnerRouterInterfaceHA}
+		v.Ports[leg] = &model.PortView{ID: leg, NetworkID: net, MAC: model.MAC{2}, AdminStateUp: true, DeviceOwner: model.OwnerRouterInterfaceHA, DeviceID: r.ID.String()}
 		v.Peers[guest] = &model.PeerView{PortID: guest, NetworkID: net, MAC: model.MAC{2, 2}, Tunnel: netip.MustParseAddr("10.0.1.31")}
 	}
 	return v
@@ -140,6 +140,22 @@ func TestJoin_legs(t *testing.T) {
 		}
 	}
 	t.Error("the leg is not wanted on br-int")
+}
+
+func TestJoin_aRouterThatIsDownHasNoDevices(t *testing.T) {
+	v := redundant("network1")
+	for _, r := range v.Routers {
+		r.AdminStateUp = false
+	}
+	j := Join(Config{TunnelAddr: netip.MustParseAddr("10.0.1.21")}, true, v, vsw.NewState(vsw.Root{}, []vsw.Bridge{{Name: BrInt}}, nil, nil), NewVLANs())
+	if len(j.Ports) != 1 || j.Ports[0].Problem != "" || len(j.Pipeline.Ports) != 0 {
+		t.Errorf("got %+v", j.Ports)
+	}
+	for _, p := range j.Desired.Ports {
+		if IsLeg(p.Name) {
+			t.Errorf("wants %s", p.Name)
+		}
+	}
 }
 
 func TestIsLeg(t *testing.T) {
