@@ -412,11 +412,15 @@ func TestSession_routersReachTheHostsThatRoute(t *testing.T) {
 		tx.PutPort(leg)
 	})
 	compute.until("the router", func(v *model.HostView) bool { return v.Routers[r] != nil && len(v.Routers[r].Legs) == 1 })
-	gateway.until("the router and its leg", func(v *model.HostView) bool { return v.Routers[r] != nil && v.Ports[portA] != nil && v.Networks[netA] != nil })
+	gateway.until("the router and its leg", func(v *model.HostView) bool {
+		return v.Routers[r] != nil && v.Ports[portA] != nil && v.Networks[netA] != nil
+	})
 	h.put(func(tx *store.Tx) {
 		tx.PutFloatingIP(&model.FloatingIP{ID: floating, RouterID: r, Addr: netip.MustParseAddr("203.0.113.9"), PortID: portB, FixedAddr: netip.MustParseAddr("10.0.0.9")})
 	})
-	gateway.until("the floating IP", func(v *model.HostView) bool { return v.Floating[floating] != nil && v.Floating[floating].PortHost == "compute1" })
+	gateway.until("the floating IP", func(v *model.HostView) bool {
+		return v.Floating[floating] != nil && v.Floating[floating].PortHost == "compute1"
+	})
 	again := h.open(h.identity("network1"), "network1", 21)
 	again.receive()
 	if v := again.view; v.Routers[r] == nil || v.Floating[floating] == nil || v.Ports[portA] == nil {
