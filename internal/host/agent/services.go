@@ -13,6 +13,7 @@ import (
 
 	"weft/internal/host/dns"
 	"weft/internal/host/metadata"
+	"weft/internal/host/ovs/vsw"
 	"weft/internal/host/pipeline"
 	"weft/internal/host/services"
 	"weft/internal/host/standin"
@@ -34,6 +35,7 @@ type localServices struct {
 	// Owned by the loop, as ns is.
 	flows  *pipeline.Output // that told follows from
 	domain string
+	fresh  bool // the device is another than the one that the switch may have
 }
 
 // told is what the servers answer from. It does not change but for zones, which are made when they are first asked for.
@@ -72,7 +74,8 @@ func (s *localServices) guest(a netip.Addr) (standin.Guest, bool) {
 
 // ensure makes the namespace and the pair to it. What it cannot do is tried again with the next verification.
 func (s *localServices) ensure(ctx context.Context) {
-	anew, err := s.ns.Ensure(ctx)
+	anew, fresh, err := s.ns.Ensure(ctx)
+	s.fresh = s.fresh || fresh
 	if err != nil {
 		s.log.Error("metadata and names cannot be answered on this host", "err", err)
 		return
@@ -83,6 +86,17 @@ func (s *localServices) ensure(ctx context.Context) {
 		default:
 		}
 	}
+}
+
+// unplug takes the services' port out of what the switch shall have, when its device was made anew: the
+// switch does not find it again unless the port is made anew, too. It reports whether there is a port to take away.
+func (s *localServices) unplug(state *vsw.State, d *vsw.Desired) bool {
+	if !s.fresh || state.Port(standin.Device) == nil {
+		s.fresh = false
+		return false
+	}
+	d.Ports = slices.DeleteFunc(d.Ports, func(p vsw.DesiredPort) bool { return p.Name == standin.Device })
+	return true
 }
 
 // errAnew ends what is served in a namespace that is no more.

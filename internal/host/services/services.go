@@ -45,41 +45,48 @@ type Namespace struct {
 func New(userspace bool) *Namespace { return &Namespace{quiet: userspace} }
 
 // Ensure makes the namespace and the pair, or brings what is there to this form; it changes nothing when it
-// is so already. It does not plug standin.Device into br-int. Anew reports that the namespace is another than
-// before: sockets opened earlier are not in it.
-func (s *Namespace) Ensure(ctx context.Context) (anew bool, err error) {
+// is so already. It does not plug standin.Device into br-int. anew reports that the namespace is another than
+// before, so that sockets opened earlier are not in it; fresh that the device is, so that a switch which had
+// one of that name has lost it.
+func (s *Namespace) Ensure(ctx context.Context) (anew, fresh bool, err error) {
 	anew, err = link.EnsureNetns(Netns)
 	if err != nil {
-		return anew, err
+		return anew, false, err
 	}
+	fresh, err = s.ensurePair(ctx)
+	return anew, fresh, err
+}
+
+// ensurePair makes the pair and sets both ends up.
+func (s *Namespace) ensurePair(ctx context.Context) (fresh bool, err error) {
 	host, err := link.Current()
 	if err != nil {
-		return anew, err
+		return fresh, err
 	}
 	defer host.Close()
 	ns, err := link.OpenNetns(Netns)
 	if err != nil {
-		return anew, err
+		return fresh, err
 	}
 	defer ns.Close()
-	created, err := host.EnsureVeth(link.Veth{Name: standin.Device, Peer: inside, PeerIn: ns, MTU: mtu, PeerMAC: standin.MAC})
+	fresh, err = host.EnsureVeth(link.Veth{Name: standin.Device, Peer: inside, PeerIn: ns, MTU: mtu, PeerMAC: standin.MAC})
 	if err != nil {
-		return anew, err
+		return fresh, err
 	}
 	if err := furnish(ns); err != nil {
-		return anew, fmt.Errorf("setting up namespace %s: %w", Netns, err)
+		return fresh, fmt.Errorf("setting up namespace %s: %w", Netns, err)
 	}
 	// The host's own end says no word: whatever it hears is the switch's.
 	if err := host.DisableIPv6(standin.Device); err != nil {
-		return anew, err
+		return fresh, err
 	}
-	if s.quiet && (created || !s.still) {
+	if s.quiet && (fresh || !s.still) {
 		if err := host.Quiet(ctx, standin.Device); err != nil {
-			return anew, err
+			return fresh, err
 		}
 		s.still = true
 	}
-	return anew, host.SetUp(standin.Device)
+	return fresh, host.SetUp(standin.Device)
 }
 
 // furnish sets the inside up.
