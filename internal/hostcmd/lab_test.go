@@ -114,6 +114,15 @@ func (a api) DeletePort(_ context.Context, id model.PortID) error {
 	return a.call("DELETE", "ports/"+id.String(), nil, nil)
 }
 
+// SetFirewall is labcmd.Cloud.
+func (a api) SetFirewall(ctx context.Context, id model.PortID, driver string) (labcmd.Port, error) {
+	body := map[string]any{"port": map[string]any{"binding:profile": map[string]any{"firewall": driver}}}
+	if err := a.call("PUT", "ports/"+id.String(), body, nil); err != nil {
+		return labcmd.Port{}, err
+	}
+	return a.Port(ctx, id)
+}
+
 // bringUp starts a lab of two compute hosts and a gateway that the test's end removes.
 func bringUp(t *testing.T) *lab.Lab {
 	weft := filepath.Join(t.TempDir(), "weft")
