@@ -42,7 +42,7 @@ check: ## Formatting, vet, tidy module
 
 .PHONY: build
 build: ## Build bin/weft
-	$(GO) build -o $(BIN) ./cmd/weft
+	$(GO) build -ldflags "-s -w" -o $(BIN) ./cmd/weft
 
 .PHONY: deps
 deps: ## Install what is missing: Open vSwitch, iptables, ipset … (root, Debian)

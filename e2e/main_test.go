@@ -85,21 +85,21 @@ func runAll(m *testing.M) int {
 	}
 	code := m.Run()
 	if code != 0 {
-		showLogs()
+		w.showLogs(labName(""))
 	}
 	return code
 }
 
 // showLogs prints the end of what server and agents said.
-func showLogs() {
+func (w *world) showLogs(lab string) {
 	tail := func(name, text string) {
 		lines := strings.Split(strings.TrimSpace(text), "\n")
 		fmt.Printf("---- %s\n%s\n", name, strings.Join(lines[max(0, len(lines)-25):], "\n"))
 	}
-	if b, err := os.ReadFile("/run/weft-lab/" + labName("") + "/server.log"); err == nil {
+	if b, err := os.ReadFile("/run/weft-lab/" + lab + "/server.log"); err == nil {
 		tail("server", string(b))
 	}
-	for _, h := range []string{"compute1", "compute2", "network1"} {
+	for _, h := range []string{"compute1", "compute2", "network1", "network2"} {
 		if text, err := w.lab.Output(context.Background(), h, "cat", "/var/log/weft-agent.log"); err == nil {
 			tail(h, text)
 		}

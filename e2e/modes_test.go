@@ -23,6 +23,9 @@ func another(t *testing.T, which string, port int, o labcmd.Options) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			x.showLogs(labName(which))
+		}
 		if err := x.lab.Down(context.Background()); err != nil {
 			t.Error(err)
 		}

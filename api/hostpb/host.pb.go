@@ -885,6 +885,7 @@ func (x *Bookmark) GetRevision() uint64 {
 type Settings struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	L2Population  bool                   `protobuf:"varint,1,opt,name=l2_population,json=l2Population,proto3" json:"l2_population,omitempty"` // false: br-tun learns, and floods to all hosts of a network
+	DnsDomain     string                 `protobuf:"bytes,10,opt,name=dns_domain,json=dnsDomain,proto3" json:"dns_domain,omitempty"`          // of host names, with a final dot
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -924,6 +925,13 @@ func (x *Settings) GetL2Population() bool {
 		return x.L2Population
 	}
 	return false
+}
+
+func (x *Settings) GetDnsDomain() string {
+	if x != nil {
+		return x.DnsDomain
+	}
+	return ""
 }
 
 type Key struct {
@@ -1088,6 +1096,7 @@ type Network struct {
 	Subnets       []*Subnet              `protobuf:"bytes,6,rep,name=subnets,proto3" json:"subnets,omitempty"`
 	DhcpMac       []byte                 `protobuf:"bytes,7,opt,name=dhcp_mac,json=dhcpMac,proto3" json:"dhcp_mac,omitempty"`       // 6 bytes, empty for none
 	DhcpAddrs     [][]byte               `protobuf:"bytes,8,rep,name=dhcp_addrs,json=dhcpAddrs,proto3" json:"dhcp_addrs,omitempty"` // 4 or 16 bytes each, as all addresses
+	DnsDomain     string                 `protobuf:"bytes,20,opt,name=dns_domain,json=dnsDomain,proto3" json:"dns_domain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1176,6 +1185,13 @@ func (x *Network) GetDhcpAddrs() [][]byte {
 		return x.DhcpAddrs
 	}
 	return nil
+}
+
+func (x *Network) GetDnsDomain() string {
+	if x != nil {
+		return x.DnsDomain
+	}
+	return ""
 }
 
 type Segment struct {
@@ -1466,6 +1482,9 @@ type Port struct {
 	DhcpOptions    []*DHCPOption          `protobuf:"bytes,12,rep,name=dhcp_options,json=dhcpOptions,proto3" json:"dhcp_options,omitempty"`
 	DnsName        string                 `protobuf:"bytes,13,opt,name=dns_name,json=dnsName,proto3" json:"dns_name,omitempty"`
 	Firewall       string                 `protobuf:"bytes,14,opt,name=firewall,proto3" json:"firewall,omitempty"`
+	ProjectId      string                 `protobuf:"bytes,20,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	DnsDomain      string                 `protobuf:"bytes,21,opt,name=dns_domain,json=dnsDomain,proto3" json:"dns_domain,omitempty"`
+	Instance       *Instance              `protobuf:"bytes,22,opt,name=instance,proto3" json:"instance,omitempty"` // absent: nothing is said
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1598,6 +1617,88 @@ func (x *Port) GetFirewall() string {
 	return ""
 }
 
+func (x *Port) GetProjectId() string {
+	if x != nil {
+		return x.ProjectId
+	}
+	return ""
+}
+
+func (x *Port) GetDnsDomain() string {
+	if x != nil {
+		return x.DnsDomain
+	}
+	return ""
+}
+
+func (x *Port) GetInstance() *Instance {
+	if x != nil {
+		return x.Instance
+	}
+	return nil
+}
+
+// Instance is what the host's metadata service tells the guest.
+type Instance struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hostname      string                 `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	SshKeys       []string               `protobuf:"bytes,2,rep,name=ssh_keys,json=sshKeys,proto3" json:"ssh_keys,omitempty"`
+	UserData      []byte                 `protobuf:"bytes,3,opt,name=user_data,json=userData,proto3" json:"user_data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Instance) Reset() {
+	*x = Instance{}
+	mi := &file_host_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Instance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Instance) ProtoMessage() {}
+
+func (x *Instance) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Instance.ProtoReflect.Descriptor instead.
+func (*Instance) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Instance) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *Instance) GetSshKeys() []string {
+	if x != nil {
+		return x.SshKeys
+	}
+	return nil
+}
+
+func (x *Instance) GetUserData() []byte {
+	if x != nil {
+		return x.UserData
+	}
+	return nil
+}
+
 type FixedIP struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SubnetId      []byte                 `protobuf:"bytes,1,opt,name=subnet_id,json=subnetId,proto3" json:"subnet_id,omitempty"`
@@ -1608,7 +1709,7 @@ type FixedIP struct {
 
 func (x *FixedIP) Reset() {
 	*x = FixedIP{}
-	mi := &file_host_proto_msgTypes[20]
+	mi := &file_host_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1620,7 +1721,7 @@ func (x *FixedIP) String() string {
 func (*FixedIP) ProtoMessage() {}
 
 func (x *FixedIP) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[20]
+	mi := &file_host_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1633,7 +1734,7 @@ func (x *FixedIP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FixedIP.ProtoReflect.Descriptor instead.
 func (*FixedIP) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{20}
+	return file_host_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *FixedIP) GetSubnetId() []byte {
@@ -1660,7 +1761,7 @@ type AddressPair struct {
 
 func (x *AddressPair) Reset() {
 	*x = AddressPair{}
-	mi := &file_host_proto_msgTypes[21]
+	mi := &file_host_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1773,7 @@ func (x *AddressPair) String() string {
 func (*AddressPair) ProtoMessage() {}
 
 func (x *AddressPair) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[21]
+	mi := &file_host_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1786,7 @@ func (x *AddressPair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddressPair.ProtoReflect.Descriptor instead.
 func (*AddressPair) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{21}
+	return file_host_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AddressPair) GetPrefix() *Prefix {
@@ -1713,7 +1814,7 @@ type DHCPOption struct {
 
 func (x *DHCPOption) Reset() {
 	*x = DHCPOption{}
-	mi := &file_host_proto_msgTypes[22]
+	mi := &file_host_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1826,7 @@ func (x *DHCPOption) String() string {
 func (*DHCPOption) ProtoMessage() {}
 
 func (x *DHCPOption) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[22]
+	mi := &file_host_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1839,7 @@ func (x *DHCPOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DHCPOption.ProtoReflect.Descriptor instead.
 func (*DHCPOption) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{22}
+	return file_host_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DHCPOption) GetName() string {
@@ -1769,13 +1870,15 @@ type Peer struct {
 	Mac           []byte                 `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
 	Addrs         [][]byte               `protobuf:"bytes,4,rep,name=addrs,proto3" json:"addrs,omitempty"`
 	Tunnel        []byte                 `protobuf:"bytes,5,opt,name=tunnel,proto3" json:"tunnel,omitempty"`
+	DnsName       string                 `protobuf:"bytes,10,opt,name=dns_name,json=dnsName,proto3" json:"dns_name,omitempty"`
+	DnsDomain     string                 `protobuf:"bytes,11,opt,name=dns_domain,json=dnsDomain,proto3" json:"dns_domain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_host_proto_msgTypes[23]
+	mi := &file_host_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1787,7 +1890,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[23]
+	mi := &file_host_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1800,7 +1903,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{23}
+	return file_host_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Peer) GetPortId() []byte {
@@ -1838,6 +1941,20 @@ func (x *Peer) GetTunnel() []byte {
 	return nil
 }
 
+func (x *Peer) GetDnsName() string {
+	if x != nil {
+		return x.DnsName
+	}
+	return ""
+}
+
+func (x *Peer) GetDnsDomain() string {
+	if x != nil {
+		return x.DnsDomain
+	}
+	return ""
+}
+
 type Group struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1850,7 +1967,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_host_proto_msgTypes[24]
+	mi := &file_host_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +1979,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[24]
+	mi := &file_host_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +1992,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{24}
+	return file_host_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Group) GetId() []byte {
@@ -1923,7 +2040,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_host_proto_msgTypes[25]
+	mi := &file_host_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2052,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[25]
+	mi := &file_host_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2065,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{25}
+	return file_host_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Rule) GetId() []byte {
@@ -2025,7 +2142,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_host_proto_msgTypes[26]
+	mi := &file_host_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +2154,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[26]
+	mi := &file_host_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,7 +2167,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{26}
+	return file_host_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Member) GetSet() []byte {
@@ -2090,7 +2207,7 @@ type Router struct {
 
 func (x *Router) Reset() {
 	*x = Router{}
-	mi := &file_host_proto_msgTypes[27]
+	mi := &file_host_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2102,7 +2219,7 @@ func (x *Router) String() string {
 func (*Router) ProtoMessage() {}
 
 func (x *Router) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[27]
+	mi := &file_host_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2115,7 +2232,7 @@ func (x *Router) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Router.ProtoReflect.Descriptor instead.
 func (*Router) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{27}
+	return file_host_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Router) GetId() []byte {
@@ -2184,7 +2301,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_host_proto_msgTypes[28]
+	mi := &file_host_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2313,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[28]
+	mi := &file_host_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2326,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{28}
+	return file_host_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Gateway) GetHost() string {
@@ -2239,7 +2356,7 @@ type Leg struct {
 
 func (x *Leg) Reset() {
 	*x = Leg{}
-	mi := &file_host_proto_msgTypes[29]
+	mi := &file_host_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2251,7 +2368,7 @@ func (x *Leg) String() string {
 func (*Leg) ProtoMessage() {}
 
 func (x *Leg) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[29]
+	mi := &file_host_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2264,7 +2381,7 @@ func (x *Leg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leg.ProtoReflect.Descriptor instead.
 func (*Leg) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{29}
+	return file_host_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Leg) GetPortId() []byte {
@@ -2313,7 +2430,7 @@ type External struct {
 
 func (x *External) Reset() {
 	*x = External{}
-	mi := &file_host_proto_msgTypes[30]
+	mi := &file_host_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2325,7 +2442,7 @@ func (x *External) String() string {
 func (*External) ProtoMessage() {}
 
 func (x *External) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[30]
+	mi := &file_host_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2338,7 +2455,7 @@ func (x *External) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use External.ProtoReflect.Descriptor instead.
 func (*External) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{30}
+	return file_host_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *External) GetLeg() *Leg {
@@ -2378,7 +2495,7 @@ type Floating struct {
 
 func (x *Floating) Reset() {
 	*x = Floating{}
-	mi := &file_host_proto_msgTypes[31]
+	mi := &file_host_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2390,7 +2507,7 @@ func (x *Floating) String() string {
 func (*Floating) ProtoMessage() {}
 
 func (x *Floating) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[31]
+	mi := &file_host_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2403,7 +2520,7 @@ func (x *Floating) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Floating.ProtoReflect.Descriptor instead.
 func (*Floating) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{31}
+	return file_host_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Floating) GetId() []byte {
@@ -2477,7 +2594,7 @@ type Forwarding struct {
 
 func (x *Forwarding) Reset() {
 	*x = Forwarding{}
-	mi := &file_host_proto_msgTypes[32]
+	mi := &file_host_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2489,7 +2606,7 @@ func (x *Forwarding) String() string {
 func (*Forwarding) ProtoMessage() {}
 
 func (x *Forwarding) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[32]
+	mi := &file_host_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2502,7 +2619,7 @@ func (x *Forwarding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forwarding.ProtoReflect.Descriptor instead.
 func (*Forwarding) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{32}
+	return file_host_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Forwarding) GetId() []byte {
@@ -2618,9 +2735,12 @@ const file_host_proto_rawDesc = "" +
 	"\aupserts\x18\x03 \x01(\v2\x15.weft.host.v1.ObjectsR\aupserts\x12+\n" +
 	"\adeletes\x18\x04 \x03(\v2\x11.weft.host.v1.KeyR\adeletes\"&\n" +
 	"\bBookmark\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision\"/\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"N\n" +
 	"\bSettings\x12#\n" +
-	"\rl2_population\x18\x01 \x01(\bR\fl2Population\";\n" +
+	"\rl2_population\x18\x01 \x01(\bR\fl2Population\x12\x1d\n" +
+	"\n" +
+	"dns_domain\x18\n" +
+	" \x01(\tR\tdnsDomain\";\n" +
 	"\x03Key\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x10\n" +
@@ -2632,7 +2752,7 @@ const file_host_proto_rawDesc = "" +
 	"\x06groups\x18\x04 \x03(\v2\x13.weft.host.v1.GroupR\x06groups\x12.\n" +
 	"\amembers\x18\x05 \x03(\v2\x14.weft.host.v1.MemberR\amembers\x12.\n" +
 	"\arouters\x18\x06 \x03(\v2\x14.weft.host.v1.RouterR\arouters\x122\n" +
-	"\bfloating\x18\a \x03(\v2\x16.weft.host.v1.FloatingR\bfloating\"\x88\x02\n" +
+	"\bfloating\x18\a \x03(\v2\x16.weft.host.v1.FloatingR\bfloating\"\xa7\x02\n" +
 	"\aNetwork\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12$\n" +
@@ -2642,7 +2762,9 @@ const file_host_proto_rawDesc = "" +
 	"\asubnets\x18\x06 \x03(\v2\x14.weft.host.v1.SubnetR\asubnets\x12\x19\n" +
 	"\bdhcp_mac\x18\a \x01(\fR\adhcpMac\x12\x1d\n" +
 	"\n" +
-	"dhcp_addrs\x18\b \x03(\fR\tdhcpAddrs\"[\n" +
+	"dhcp_addrs\x18\b \x03(\fR\tdhcpAddrs\x12\x1d\n" +
+	"\n" +
+	"dns_domain\x18\x14 \x01(\tR\tdnsDomain\"[\n" +
 	"\aSegment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x1a\n" +
@@ -2663,7 +2785,7 @@ const file_host_proto_rawDesc = "" +
 	"\faddress_mode\x18\b \x01(\tR\vaddressMode\"Y\n" +
 	"\x05Route\x126\n" +
 	"\vdestination\x18\x01 \x01(\v2\x14.weft.host.v1.PrefixR\vdestination\x12\x18\n" +
-	"\anexthop\x18\x02 \x01(\fR\anexthop\"\xff\x03\n" +
+	"\anexthop\x18\x02 \x01(\fR\anexthop\"\xf1\x04\n" +
 	"\x04Port\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1d\n" +
 	"\n" +
@@ -2680,7 +2802,16 @@ const file_host_proto_rawDesc = "" +
 	"\raddress_pairs\x18\v \x03(\v2\x19.weft.host.v1.AddressPairR\faddressPairs\x12;\n" +
 	"\fdhcp_options\x18\f \x03(\v2\x18.weft.host.v1.DHCPOptionR\vdhcpOptions\x12\x19\n" +
 	"\bdns_name\x18\r \x01(\tR\adnsName\x12\x1a\n" +
-	"\bfirewall\x18\x0e \x01(\tR\bfirewall\":\n" +
+	"\bfirewall\x18\x0e \x01(\tR\bfirewall\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x14 \x01(\tR\tprojectId\x12\x1d\n" +
+	"\n" +
+	"dns_domain\x18\x15 \x01(\tR\tdnsDomain\x122\n" +
+	"\binstance\x18\x16 \x01(\v2\x16.weft.host.v1.InstanceR\binstance\"^\n" +
+	"\bInstance\x12\x1a\n" +
+	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x19\n" +
+	"\bssh_keys\x18\x02 \x03(\tR\asshKeys\x12\x1b\n" +
+	"\tuser_data\x18\x03 \x01(\fR\buserData\":\n" +
 	"\aFixedIP\x12\x1b\n" +
 	"\tsubnet_id\x18\x01 \x01(\fR\bsubnetId\x12\x12\n" +
 	"\x04addr\x18\x02 \x01(\fR\x04addr\"M\n" +
@@ -2692,14 +2823,18 @@ const file_host_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\x12\x1d\n" +
 	"\n" +
-	"ip_version\x18\x03 \x01(\rR\tipVersion\"~\n" +
+	"ip_version\x18\x03 \x01(\rR\tipVersion\"\xb8\x01\n" +
 	"\x04Peer\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\fR\x06portId\x12\x1d\n" +
 	"\n" +
 	"network_id\x18\x02 \x01(\fR\tnetworkId\x12\x10\n" +
 	"\x03mac\x18\x03 \x01(\fR\x03mac\x12\x14\n" +
 	"\x05addrs\x18\x04 \x03(\fR\x05addrs\x12\x16\n" +
-	"\x06tunnel\x18\x05 \x01(\fR\x06tunnel\"y\n" +
+	"\x06tunnel\x18\x05 \x01(\fR\x06tunnel\x12\x19\n" +
+	"\bdns_name\x18\n" +
+	" \x01(\tR\adnsName\x12\x1d\n" +
+	"\n" +
+	"dns_domain\x18\v \x01(\tR\tdnsDomain\"y\n" +
 	"\x05Group\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1a\n" +
@@ -2785,7 +2920,7 @@ func file_host_proto_rawDescGZIP() []byte {
 }
 
 var file_host_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_host_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_host_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_host_proto_goTypes = []any{
 	(State)(0),            // 0: weft.host.v1.State
 	(*EnrolRequest)(nil),  // 1: weft.host.v1.EnrolRequest
@@ -2808,26 +2943,27 @@ var file_host_proto_goTypes = []any{
 	(*Subnet)(nil),        // 18: weft.host.v1.Subnet
 	(*Route)(nil),         // 19: weft.host.v1.Route
 	(*Port)(nil),          // 20: weft.host.v1.Port
-	(*FixedIP)(nil),       // 21: weft.host.v1.FixedIP
-	(*AddressPair)(nil),   // 22: weft.host.v1.AddressPair
-	(*DHCPOption)(nil),    // 23: weft.host.v1.DHCPOption
-	(*Peer)(nil),          // 24: weft.host.v1.Peer
-	(*Group)(nil),         // 25: weft.host.v1.Group
-	(*Rule)(nil),          // 26: weft.host.v1.Rule
-	(*Member)(nil),        // 27: weft.host.v1.Member
-	(*Router)(nil),        // 28: weft.host.v1.Router
-	(*Gateway)(nil),       // 29: weft.host.v1.Gateway
-	(*Leg)(nil),           // 30: weft.host.v1.Leg
-	(*External)(nil),      // 31: weft.host.v1.External
-	(*Floating)(nil),      // 32: weft.host.v1.Floating
-	(*Forwarding)(nil),    // 33: weft.host.v1.Forwarding
-	nil,                   // 34: weft.host.v1.Hello.BridgeMappingsEntry
+	(*Instance)(nil),      // 21: weft.host.v1.Instance
+	(*FixedIP)(nil),       // 22: weft.host.v1.FixedIP
+	(*AddressPair)(nil),   // 23: weft.host.v1.AddressPair
+	(*DHCPOption)(nil),    // 24: weft.host.v1.DHCPOption
+	(*Peer)(nil),          // 25: weft.host.v1.Peer
+	(*Group)(nil),         // 26: weft.host.v1.Group
+	(*Rule)(nil),          // 27: weft.host.v1.Rule
+	(*Member)(nil),        // 28: weft.host.v1.Member
+	(*Router)(nil),        // 29: weft.host.v1.Router
+	(*Gateway)(nil),       // 30: weft.host.v1.Gateway
+	(*Leg)(nil),           // 31: weft.host.v1.Leg
+	(*External)(nil),      // 32: weft.host.v1.External
+	(*Floating)(nil),      // 33: weft.host.v1.Floating
+	(*Forwarding)(nil),    // 34: weft.host.v1.Forwarding
+	nil,                   // 35: weft.host.v1.Hello.BridgeMappingsEntry
 }
 var file_host_proto_depIdxs = []int32{
 	4,  // 0: weft.host.v1.AgentMessage.hello:type_name -> weft.host.v1.Hello
 	5,  // 1: weft.host.v1.AgentMessage.reports:type_name -> weft.host.v1.Reports
 	7,  // 2: weft.host.v1.AgentMessage.ack:type_name -> weft.host.v1.Ack
-	34, // 3: weft.host.v1.Hello.bridge_mappings:type_name -> weft.host.v1.Hello.BridgeMappingsEntry
+	35, // 3: weft.host.v1.Hello.bridge_mappings:type_name -> weft.host.v1.Hello.BridgeMappingsEntry
 	6,  // 4: weft.host.v1.Reports.reports:type_name -> weft.host.v1.Report
 	0,  // 5: weft.host.v1.Report.state:type_name -> weft.host.v1.State
 	9,  // 6: weft.host.v1.ServerMessage.complete:type_name -> weft.host.v1.Complete
@@ -2839,39 +2975,40 @@ var file_host_proto_depIdxs = []int32{
 	13, // 12: weft.host.v1.Delta.deletes:type_name -> weft.host.v1.Key
 	15, // 13: weft.host.v1.Objects.networks:type_name -> weft.host.v1.Network
 	20, // 14: weft.host.v1.Objects.ports:type_name -> weft.host.v1.Port
-	24, // 15: weft.host.v1.Objects.peers:type_name -> weft.host.v1.Peer
-	25, // 16: weft.host.v1.Objects.groups:type_name -> weft.host.v1.Group
-	27, // 17: weft.host.v1.Objects.members:type_name -> weft.host.v1.Member
-	28, // 18: weft.host.v1.Objects.routers:type_name -> weft.host.v1.Router
-	32, // 19: weft.host.v1.Objects.floating:type_name -> weft.host.v1.Floating
+	25, // 15: weft.host.v1.Objects.peers:type_name -> weft.host.v1.Peer
+	26, // 16: weft.host.v1.Objects.groups:type_name -> weft.host.v1.Group
+	28, // 17: weft.host.v1.Objects.members:type_name -> weft.host.v1.Member
+	29, // 18: weft.host.v1.Objects.routers:type_name -> weft.host.v1.Router
+	33, // 19: weft.host.v1.Objects.floating:type_name -> weft.host.v1.Floating
 	16, // 20: weft.host.v1.Network.segment:type_name -> weft.host.v1.Segment
 	18, // 21: weft.host.v1.Network.subnets:type_name -> weft.host.v1.Subnet
 	17, // 22: weft.host.v1.Subnet.cidr:type_name -> weft.host.v1.Prefix
 	19, // 23: weft.host.v1.Subnet.routes:type_name -> weft.host.v1.Route
 	17, // 24: weft.host.v1.Route.destination:type_name -> weft.host.v1.Prefix
-	21, // 25: weft.host.v1.Port.fixed_ips:type_name -> weft.host.v1.FixedIP
-	22, // 26: weft.host.v1.Port.address_pairs:type_name -> weft.host.v1.AddressPair
-	23, // 27: weft.host.v1.Port.dhcp_options:type_name -> weft.host.v1.DHCPOption
-	17, // 28: weft.host.v1.AddressPair.prefix:type_name -> weft.host.v1.Prefix
-	26, // 29: weft.host.v1.Group.rules:type_name -> weft.host.v1.Rule
-	17, // 30: weft.host.v1.Rule.remote_prefix:type_name -> weft.host.v1.Prefix
-	17, // 31: weft.host.v1.Member.prefixes:type_name -> weft.host.v1.Prefix
-	29, // 32: weft.host.v1.Router.gateways:type_name -> weft.host.v1.Gateway
-	30, // 33: weft.host.v1.Router.legs:type_name -> weft.host.v1.Leg
-	31, // 34: weft.host.v1.Router.external:type_name -> weft.host.v1.External
-	19, // 35: weft.host.v1.Router.routes:type_name -> weft.host.v1.Route
-	17, // 36: weft.host.v1.Leg.addrs:type_name -> weft.host.v1.Prefix
-	30, // 37: weft.host.v1.External.leg:type_name -> weft.host.v1.Leg
-	33, // 38: weft.host.v1.Floating.forwarding:type_name -> weft.host.v1.Forwarding
-	3,  // 39: weft.host.v1.HostService.Session:input_type -> weft.host.v1.AgentMessage
-	1,  // 40: weft.host.v1.Enrolment.Enrol:input_type -> weft.host.v1.EnrolRequest
-	8,  // 41: weft.host.v1.HostService.Session:output_type -> weft.host.v1.ServerMessage
-	2,  // 42: weft.host.v1.Enrolment.Enrol:output_type -> weft.host.v1.EnrolReply
-	41, // [41:43] is the sub-list for method output_type
-	39, // [39:41] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	22, // 25: weft.host.v1.Port.fixed_ips:type_name -> weft.host.v1.FixedIP
+	23, // 26: weft.host.v1.Port.address_pairs:type_name -> weft.host.v1.AddressPair
+	24, // 27: weft.host.v1.Port.dhcp_options:type_name -> weft.host.v1.DHCPOption
+	21, // 28: weft.host.v1.Port.instance:type_name -> weft.host.v1.Instance
+	17, // 29: weft.host.v1.AddressPair.prefix:type_name -> weft.host.v1.Prefix
+	27, // 30: weft.host.v1.Group.rules:type_name -> weft.host.v1.Rule
+	17, // 31: weft.host.v1.Rule.remote_prefix:type_name -> weft.host.v1.Prefix
+	17, // 32: weft.host.v1.Member.prefixes:type_name -> weft.host.v1.Prefix
+	30, // 33: weft.host.v1.Router.gateways:type_name -> weft.host.v1.Gateway
+	31, // 34: weft.host.v1.Router.legs:type_name -> weft.host.v1.Leg
+	32, // 35: weft.host.v1.Router.external:type_name -> weft.host.v1.External
+	19, // 36: weft.host.v1.Router.routes:type_name -> weft.host.v1.Route
+	17, // 37: weft.host.v1.Leg.addrs:type_name -> weft.host.v1.Prefix
+	31, // 38: weft.host.v1.External.leg:type_name -> weft.host.v1.Leg
+	34, // 39: weft.host.v1.Floating.forwarding:type_name -> weft.host.v1.Forwarding
+	3,  // 40: weft.host.v1.HostService.Session:input_type -> weft.host.v1.AgentMessage
+	1,  // 41: weft.host.v1.Enrolment.Enrol:input_type -> weft.host.v1.EnrolRequest
+	8,  // 42: weft.host.v1.HostService.Session:output_type -> weft.host.v1.ServerMessage
+	2,  // 43: weft.host.v1.Enrolment.Enrol:output_type -> weft.host.v1.EnrolReply
+	42, // [42:44] is the sub-list for method output_type
+	40, // [40:42] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_host_proto_init() }
@@ -2895,7 +3032,7 @@ func file_host_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_host_proto_rawDesc), len(file_host_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -76,7 +76,7 @@ func ToObjects(d *model.ViewDelta) *Objects {
 		o.Ports = append(o.Ports, toPort(p))
 	}
 	for _, p := range d.Peers {
-		o.Peers = append(o.Peers, &Peer{PortId: p.PortID.UUID[:], NetworkId: p.NetworkID.UUID[:], Mac: toMAC(p.MAC), Addrs: toAddrs(p.Addrs), Tunnel: toAddr(p.Tunnel)})
+		o.Peers = append(o.Peers, &Peer{PortId: p.PortID.UUID[:], NetworkId: p.NetworkID.UUID[:], Mac: toMAC(p.MAC), Addrs: toAddrs(p.Addrs), Tunnel: toAddr(p.Tunnel), DnsName: p.DNSName, DnsDomain: p.DNSDomain})
 	}
 	for _, g := range d.Groups {
 		o.Groups = append(o.Groups, toGroup(g))
@@ -110,7 +110,7 @@ func toNetwork(n *model.NetworkView) *Network {
 	m := &Network{
 		Id: n.ID.UUID[:], Revision: n.Revision, AdminStateUp: n.AdminStateUp, Mtu: uint32(n.MTU),
 		Segment: &Segment{Type: string(n.Segment.Type), Physical: n.Segment.Physical, Tag: n.Segment.Tag},
-		DhcpMac: toMAC(n.DHCPMAC), DhcpAddrs: toAddrs(n.DHCPAddrs),
+		DhcpMac: toMAC(n.DHCPMAC), DhcpAddrs: toAddrs(n.DHCPAddrs), DnsDomain: n.DNSDomain,
 	}
 	if !n.Segment.ID.IsZero() {
 		m.Segment.Id = n.Segment.ID.UUID[:]
@@ -130,6 +130,10 @@ func toPort(p *model.PortView) *Port {
 	m := &Port{
 		Id: p.ID.UUID[:], NetworkId: p.NetworkID.UUID[:], Revision: p.Revision, Mac: toMAC(p.MAC), AdminStateUp: p.AdminStateUp,
 		DeviceOwner: p.DeviceOwner, DeviceId: p.DeviceID, PortSecurity: p.PortSecurity, DnsName: p.DNSName, Firewall: p.Firewall,
+		ProjectId: p.ProjectID, DnsDomain: p.DNSDomain,
+	}
+	if i := &p.Instance; !i.IsZero() {
+		m.Instance = &Instance{Hostname: i.Hostname, SshKeys: i.SSHKeys, UserData: i.UserData}
 	}
 	for _, f := range p.FixedIPs {
 		m.FixedIps = append(m.FixedIps, &FixedIP{SubnetId: f.SubnetID.UUID[:], Addr: toAddr(f.Addr)})
@@ -288,7 +292,7 @@ func (r *reader) network(n *Network) *model.NetworkView {
 			ID: model.SegmentID{UUID: r.optionalID(n.GetSegment().GetId())}, Type: model.NetworkType(n.GetSegment().GetType()),
 			Physical: n.GetSegment().GetPhysical(), Tag: n.GetSegment().GetTag(),
 		},
-		DHCPMAC: r.mac(n.GetDhcpMac()), DHCPAddrs: r.addrs(n.GetDhcpAddrs()),
+		DHCPMAC: r.mac(n.GetDhcpMac()), DHCPAddrs: r.addrs(n.GetDhcpAddrs()), DNSDomain: n.GetDnsDomain(),
 	}
 	for _, s := range n.GetSubnets() {
 		sv := model.SubnetView{
@@ -305,6 +309,8 @@ func (r *reader) port(p *Port) *model.PortView {
 		ID: model.PortID{UUID: r.id(p.GetId())}, NetworkID: model.NetworkID{UUID: r.id(p.GetNetworkId())}, Revision: p.GetRevision(),
 		MAC: r.mac(p.GetMac()), AdminStateUp: p.GetAdminStateUp(), DeviceOwner: p.GetDeviceOwner(), DeviceID: p.GetDeviceId(),
 		PortSecurity: p.GetPortSecurity(), DNSName: p.GetDnsName(), Firewall: p.GetFirewall(),
+		ProjectID: p.GetProjectId(), DNSDomain: p.GetDnsDomain(),
+		Instance: model.Instance{Hostname: p.GetInstance().GetHostname(), SSHKeys: p.GetInstance().GetSshKeys(), UserData: p.GetInstance().GetUserData()},
 	}
 	if v.MAC.IsZero() {
 		r.bad("no MAC address")
@@ -328,6 +334,7 @@ func (r *reader) peer(p *Peer) *model.PeerView {
 	return &model.PeerView{
 		PortID: model.PortID{UUID: r.id(p.GetPortId())}, NetworkID: model.NetworkID{UUID: r.id(p.GetNetworkId())},
 		MAC: r.mac(p.GetMac()), Addrs: r.addrs(p.GetAddrs()), Tunnel: r.addr(p.GetTunnel()),
+		DNSName: p.GetDnsName(), DNSDomain: p.GetDnsDomain(),
 	}
 }
 

@@ -43,6 +43,13 @@ func external(t *rapid.T) *model.ExternalView {
 	return &model.ExternalView{LegView: leg(t), NextHops: []netip.Addr{addr(t)}, SNAT: rapid.Bool().Draw(t, "snat")}
 }
 
+func instance(t *rapid.T) model.Instance {
+	if rapid.Bool().Draw(t, "no instance") {
+		return model.Instance{}
+	}
+	return model.Instance{Hostname: "vm", SSHKeys: []string{"ssh-ed25519 AAAA"}, UserData: rapid.SliceOfN(rapid.Byte(), 1, 9).Draw(t, "user data")}
+}
+
 // delta draws a delta with one object of each kind.
 func delta(t *rapid.T) *model.ViewDelta {
 	mac := model.MAC{2, 0, 0, 0, 0, rapid.Byte().Draw(t, "mac")}
@@ -69,15 +76,16 @@ func delta(t *rapid.T) *model.ViewDelta {
 				ID: model.SubnetID{UUID: uuid(t)}, CIDR: prefix(t), Gateway: addr(t), EnableDHCP: true, DNS: []netip.Addr{addr(t)},
 				Routes: []model.Route{{Destination: prefix(t), NextHop: addr(t)}}, RAMode: model.IPv6SLAAC, AddressMode: model.IPv6SLAAC,
 			}},
-			DHCPMAC: mac, DHCPAddrs: []netip.Addr{addr(t)},
+			DHCPMAC: mac, DHCPAddrs: []netip.Addr{addr(t)}, DNSDomain: "example.org.",
 		}},
 		Ports: []*model.PortView{{
 			ID: model.PortID{UUID: uuid(t)}, NetworkID: model.NetworkID{UUID: uuid(t)}, Revision: 7, MAC: mac, FixedIPs: []model.FixedIP{{SubnetID: model.SubnetID{UUID: uuid(t)}, Addr: addr(t)}},
 			AdminStateUp: rapid.Bool().Draw(t, "up"), DeviceOwner: "compute:nova", DeviceID: "x", PortSecurity: rapid.Bool().Draw(t, "security"),
 			SecurityGroups: []model.SecurityGroupID{{UUID: uuid(t)}}, AddressPairs: []model.AddressPair{{Prefix: prefix(t), MAC: mac}},
 			DHCPOptions: []model.DHCPOption{{Name: "mtu", Value: "1400", IPVersion: 4}}, DNSName: "vm", Firewall: "hybrid",
+			ProjectID: "demo", DNSDomain: "port.example.org.", Instance: instance(t),
 		}},
-		Peers:   []*model.PeerView{{PortID: model.PortID{UUID: uuid(t)}, NetworkID: model.NetworkID{UUID: uuid(t)}, MAC: mac, Addrs: []netip.Addr{addr(t)}, Tunnel: addr(t)}},
+		Peers:   []*model.PeerView{{PortID: model.PortID{UUID: uuid(t)}, NetworkID: model.NetworkID{UUID: uuid(t)}, MAC: mac, Addrs: []netip.Addr{addr(t)}, Tunnel: addr(t), DNSName: "peer", DNSDomain: "example.org."}},
 		Groups:  []*model.GroupView{{ID: model.SecurityGroupID{UUID: uuid(t)}, Revision: 2, Stateful: true, Rules: []model.RuleView{rule}}},
 		Members: []*model.MemberView{{Key: model.MemberKey{Set: uuid(t), Port: uuid(t)}, Prefixes: []netip.Prefix{prefix(t)}}},
 		Routers: []*model.RouterView{{

@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Build builds the weft program in a directory.
+// Build builds the weft program in a directory, as a release is.
 func Build(ctx context.Context, dir string) (weft string, err error) {
 	weft = filepath.Join(dir, "weft")
-	text, err := exec.CommandContext(ctx, "go", "build", "-o", weft, "weft/cmd/weft").CombinedOutput()
+	text, err := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", weft, "weft/cmd/weft").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("building weft: %w\n%s", err, text)
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,6 +18,7 @@ import (
 
 	"weft/internal/host/agent"
 	"weft/internal/host/iptables"
+	"weft/internal/host/metadata"
 	"weft/internal/obs"
 	"weft/internal/pki"
 	"weft/internal/run"
@@ -28,6 +31,7 @@ type agentOptions struct {
 	mappings                          map[string]string
 	datapath, ovsdb, ovsRunDir        string
 	iptables, metrics, zone           string
+	novaMetadata, metadataSecret      string
 	verify                            time.Duration
 	logLevel, logFormat               string
 }
@@ -63,6 +67,8 @@ It stores its certificate in --state-dir and needs no token again.`,
 	f.DurationVar(&o.verify, "verify-interval", 10*time.Second, "how often the host is compared with what was left there")
 	f.StringVar(&o.metrics, "metrics-listen", "127.0.0.1:9698", "address of /metrics and /healthz; empty: none")
 	f.StringVar(&o.zone, "availability-zone", "nova", "availability zone of this host")
+	f.StringVar(&o.novaMetadata, "nova-metadata", "", "URL of Nova's metadata service (http://HOST:8775); none: guests are answered by this host")
+	f.StringVar(&o.metadataSecret, "metadata-secret-file", "", "file with the secret shared with Nova (metadata_proxy_shared_secret)")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	configFlag(cmd)
@@ -79,6 +85,18 @@ func (o *agentOptions) config(log *slog.Logger) (agent.Config, error) {
 	case iptables.Auto, iptables.NFT, iptables.Legacy:
 	default:
 		return c, fmt.Errorf("--iptables %s: want nft or legacy", o.iptables)
+	}
+	if o.novaMetadata != "" || o.metadataSecret != "" {
+		if o.novaMetadata == "" || o.metadataSecret == "" {
+			return c, errors.New("--nova-metadata and --metadata-secret-file go together")
+		}
+		secret, err := os.ReadFile(o.metadataSecret)
+		if err != nil {
+			return c, fmt.Errorf("reading the secret shared with Nova: %w", err)
+		}
+		if c.NovaMetadata, err = metadata.NewUpstream(o.novaMetadata, bytes.TrimSpace(secret)); err != nil {
+			return c, fmt.Errorf("--nova-metadata: %w", err)
+		}
 	}
 	if o.tunnelAddr != "" {
 		a, err := netip.ParseAddr(o.tunnelAddr)

@@ -35,6 +35,7 @@ type serverOptions struct {
 	etcd                        []string
 	allowUnauthenticated        bool
 	l2Population                bool
+	dnsDomain                   string
 	tenantTypes                 []string
 	greIDs, vxlanIDs, geneveIDs []string
 	vlanRanges, flatNetworks    []string
@@ -66,6 +67,7 @@ data_dir there and WEFT_DATA_DIR here.`,
 	f.StringVar(&o.hostListen, "host-listen", "0.0.0.0:9697", "address that agents connect to, with mutual TLS")
 	f.StringSliceVar(&o.etcd, "etcd-endpoints", nil, "use this etcd (URLs) instead of the embedded one")
 	f.BoolVar(&o.allowUnauthenticated, "allow-unauthenticated", false, "let everybody who reaches --listen do everything, even if that is not loopback")
+	f.StringVar(&o.dnsDomain, "dns-domain", "openstacklocal.", "domain of ports' names")
 	f.BoolVar(&o.l2Population, "l2-population", true, "tell hosts where MAC addresses live; false: they learn by flooding")
 	f.StringSliceVar(&o.tenantTypes, "tenant-network-types", []string{"gre"}, "types tried in turn for a network whose creator names none")
 	f.StringSliceVar(&o.greIDs, "gre-id-ranges", []string{"1:60000"}, "GRE keys given out, as FIRST:LAST")
@@ -103,6 +105,10 @@ func (o *serverOptions) check() error {
 
 func (o *serverOptions) rules() (*network.Rules, error) {
 	c := network.DefaultConfig()
+	if !model.ValidHostname(o.dnsDomain) {
+		return nil, fmt.Errorf("--dns-domain %s: want a domain name", o.dnsDomain)
+	}
+	c.DNSDomain = strings.TrimSuffix(o.dnsDomain, ".") + "."
 	c.TenantTypes = nil
 	for _, t := range o.tenantTypes {
 		c.TenantTypes = append(c.TenantTypes, model.NetworkType(t))
@@ -161,7 +167,7 @@ func openJournal(ctx context.Context, o *serverOptions, log *slog.Logger) (*etcd
 
 // keptCommits is how far behind a follower of the store may fall before it starts anew. Each commit
 // that is kept keeps the tree nodes that it replaced.
-const keptCommits = 256
+const keptCommits = 64
 
 func runServer(ctx context.Context, o *serverOptions) (err error) {
 	if err := o.check(); err != nil {
@@ -201,7 +207,7 @@ func runServer(ctx context.Context, o *serverOptions) (err error) {
 	random := func() (b [16]byte) { rand.Read(b[:]); return b }
 	st := store.New(journal, store.Options{Log: log, Ring: keptCommits})
 	hub := dispatch.New(dispatch.Config{
-		Store: st, Authority: authority, Now: now, Random: random, L2Population: o.l2Population, Log: log, Registry: registry,
+		Store: st, Authority: authority, Now: now, Random: random, L2Population: o.l2Population, DNSDomain: rules.DNSDomain, Log: log, Registry: registry,
 		Rebind: func(tx *store.Tx, before *model.Host, host string) bool {
 			_, more := rules.RebindHost(tx, network.Env{Now: now(), Random: random}, before, host)
 			return more

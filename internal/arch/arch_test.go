@@ -23,9 +23,9 @@ const module = "weft"
 var layers = [][]string{
 	{"internal/fault", "internal/run", "internal/obs", "internal/config", "internal/model", "internal/pki", "internal/arch"},
 	{"api/hostpb", "internal/server/journal", "internal/server/journal/etcd", "internal/server/ipam", "internal/server/authn",
-		"internal/host/flow", "internal/host/link", "internal/host/iptables/table", "internal/host/ovs/ovsdb", "internal/host/ovs/unixctl", "internal/client"},
+		"internal/host/flow", "internal/host/standin", "internal/host/link", "internal/host/iptables/table", "internal/host/ovs/ovsdb", "internal/host/ovs/unixctl", "internal/client"},
 	{"internal/server/store", "internal/server/policy", "internal/host/pipeline", "internal/host/firewall", "internal/host/responder",
-		"internal/host/ovs/openflow", "internal/host/ovs/vsw", "internal/host/vif"},
+		"internal/host/services", "internal/host/fair", "internal/host/metadata", "internal/host/dns", "internal/host/ovs/openflow", "internal/host/ovs/vsw", "internal/host/vif"},
 	{"internal/server/network", "internal/server/hostview", "internal/host/iptables", "internal/host/router", "internal/host/hoststate"},
 	{"internal/server/neutron", "internal/server/dispatch", "internal/host/agent", "internal/lab"},
 	{"internal/cli", "internal/labcmd", "internal/host/view"},
@@ -37,8 +37,10 @@ var layers = [][]string{
 var sameFloor = map[string][]string{
 	"internal/server/journal/etcd": {"internal/server/journal"},
 	"internal/pki":                 {},
-	"internal/host/router":         {"internal/host/iptables"},
-	"internal/host/hoststate":      {"internal/host/router"},
+	"internal/host/fair":           {"internal/host/responder"},
+	"internal/host/metadata":       {"internal/host/fair"},
+	"internal/host/dns":            {"internal/host/fair"},
+	"internal/host/router":         {"internal/host/iptables", "internal/host/hoststate"},
 	"bench":                        {"bench/apibench", "bench/benchlab"},
 	"bench/dataplane":              {"bench/apibench", "bench/benchlab", "bench/probe"},
 	"bench/probe":                  {"bench/benchlab"},
@@ -60,6 +62,7 @@ var owners = []struct {
 	{"google.golang.org/grpc", []string{"api/hostpb", "internal/server/dispatch", "internal/host/agent", "internal/server/journal/etcd"}, "the stream between server and host has two ends; etcd's errors are of this kind too"},
 	{"google.golang.org/protobuf", []string{"api/hostpb", "internal/server/dispatch", "internal/host/agent"}, "wire types stay on the wire"},
 	{"weft/api/hostpb", []string{"internal/server/dispatch", "internal/host/agent"}, "wire types stay on the wire"},
+	{"github.com/miekg/dns", []string{"internal/host/dns"}, "names are the host's DNS server's"},
 	{"github.com/insomniacslk/dhcp", []string{"internal/host/responder"}, "DHCP is the responder's"},
 	{"github.com/spf13/", []string{"cmd/weft", "internal/cli", "internal/labcmd", "internal/hostcmd", "internal/config"}, "commands are on top"},
 	{"github.com/prometheus/", []string{"internal/obs", "internal/server/dispatch", "internal/host/agent", "cmd/weft"}, "parts count; obs serves"},
@@ -68,7 +71,7 @@ var owners = []struct {
 
 // pure packages compute: the same input gives the same output.
 var pure = []string{
-	"internal/model", "internal/server/ipam", "internal/server/hostview", "internal/server/policy", "internal/host/flow", "internal/host/pipeline",
+	"internal/model", "internal/server/ipam", "internal/server/hostview", "internal/server/policy", "internal/host/flow", "internal/host/standin", "internal/host/pipeline",
 	"internal/host/firewall", "internal/host/iptables/table", "internal/host/hoststate",
 }
 

@@ -1,12 +1,17 @@
 package cli
 
-import "weft/internal/client"
+import (
+	"context"
+
+	"weft/internal/client"
+)
 
 func agents() resource {
 	return resource{
 		// The openstack command takes ids alone; hosts are easier to say.
-		Resource: client.Resource{Name: "agent", Collection: "agents", Path: "agents", NameKey: "host"},
-		noun:     "network agent", arg: "AGENT", plural: "network agents",
+		Resource: client.Resource{Name: "agent", Collection: "agents", Path: "agents", NameKey: "host",
+			Among: "agent_type=Open vSwitch agent"}, // a gateway host is an L3 agent, too
+		noun: "network agent", arg: "AGENT", plural: "network agents",
 		about: "Network agents: the hosts, as the server knows them",
 
 		columns: []column{
@@ -39,7 +44,7 @@ func agents() resource {
 			attr{flag: "description", arg: "TEXT", key: "description", help: "description", on: onSet},
 			toggle{key: "admin_state_up", on: onSet, yes: "enable", yesHelp: "new ports may be bound there", no: "disable", noHelp: "no new ports are bound there; those that are stay"},
 			attr{flag: "host", arg: "HOST", key: "host", help: "host", on: onList},
-			attr{flag: "agent-type", arg: "TYPE", key: "agent_type", help: "type: open-vswitch", as: agentTypes(), on: onList},
+			attr{flag: "agent-type", arg: "TYPE", key: "agent_type", help: "type: open-vswitch or l3", as: agentTypes(), on: onList},
 			option{onList, allColumns},
 		),
 
@@ -53,9 +58,14 @@ func agents() resource {
 }
 
 // agentTypes are the names that the openstack command has for the types of agents which the API
-// knows; Weft's hosts have one agent of one type.
+// knows; gateway hosts are shown as agents of both.
 func agentTypes() kind {
-	k := oneOf("open-vswitch")
-	k.value = constant("Open vSwitch agent")
+	k := oneOf("open-vswitch", "l3")
+	k.value = func(_ context.Context, _ *request, text string) (any, error) {
+		if text == "l3" {
+			return "L3 agent", nil
+		}
+		return "Open vSwitch agent", nil
+	}
 	return k
 }

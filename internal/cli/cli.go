@@ -34,6 +34,8 @@ func Commands(o Options) []*cobra.Command {
 		group(root, r.noun, r.about).AddCommand(a.commands(r)...)
 	}
 	group(root, "quota", "Limits on what a project may have").AddCommand(a.quotaCommands()...)
+	group(root, "floating ip port forwarding", "Port forwardings of floating IPs").AddCommand(a.forwardingCommands()...)
+	a.addRouterCommands(root)
 	commands := root.Commands()
 	root.RemoveCommand(commands...)
 	return commands
@@ -41,7 +43,7 @@ func Commands(o Options) []*cobra.Command {
 
 // resources are all declarations.
 func resources() []resource {
-	return []resource{networks(), subnets(), ports(), securityGroups(), securityGroupRules(), agents(), extensions(), zones()}
+	return []resource{networks(), subnets(), ports(), securityGroups(), securityGroupRules(), routers(), floatingIPs(), floatingPools(), agents(), extensions(), zones()}
 }
 
 // group returns the group of commands of a noun below root, and makes it and those above it if

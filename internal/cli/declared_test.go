@@ -101,6 +101,8 @@ func TestDeclaredAttributesAreServed(t *testing.T) {
 	s.ok(t, "network create n")
 	s.ok(t, "subnet create --network n --subnet-range 10.0.0.0/24 s")
 	s.ok(t, "port create --network n p")
+	addFloating(t, s)
+	s.ok(t, "router create r")
 	api, err := client.New(client.Options{URL: s.url})
 	if err != nil {
 		t.Fatal(err)
@@ -133,17 +135,29 @@ func TestDeclaredAttributesAreServed(t *testing.T) {
 	}
 }
 
+// addFloating makes a floating IP.
+func addFloating(t *testing.T, s *shell) {
+	t.Helper()
+	s.ok(t, "network create --external ext")
+	s.ok(t, "subnet create --network ext --subnet-range 172.25.0.0/24 --no-dhcp ext")
+	s.ok(t, "floating ip create --floating-ip-address 172.25.0.50 ext")
+}
+
 // TestFiltersAreServed: the server knows every filter that a list can send.
 func TestFiltersAreServed(t *testing.T) {
 	const notYet = "service-type" // of subnets
 	s := newShell(t)
 	s.ok(t, "network create n")
+	addFloating(t, s)
 	leaves(root(Options{}), nil, func(name []string, cmd *cobra.Command) {
 		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
 			if !slices.Contains(f.Annotations[groupKey], groupFilters) || f.Name == notYet {
 				return
 			}
 			args := append(slices.Clone(name), "--"+f.Name)
+			if slices.Contains(name, "forwarding") {
+				args = append(slices.Clone(name), "172.25.0.50", "--"+f.Name)
+			}
 			if given, ok := f.Value.(*texted); ok {
 				value := map[string]string{"NETWORK": "n", "GROUP": "default", "VERSION": "4", "NUMBER": "7",
 					"subnet=SUBNET,ip-address=ADDRESS,ip-substring=TEXT": "ip-address=10.0.0.1,ip-substring=10"}[given.arg]

@@ -175,7 +175,11 @@ func (c *Client) Find(ctx context.Context, r Resource, reference string) (Object
 		}
 	}
 	var found, own []Object
-	for o, err := range c.List(ctx, r, url.Values{r.NameKey: {reference}}) {
+	query := url.Values{r.NameKey: {reference}}
+	if k, v, ok := strings.Cut(r.Among, "="); ok {
+		query.Set(k, v)
+	}
+	for o, err := range c.List(ctx, r, query) {
 		if err != nil {
 			return nil, err
 		}

@@ -14,6 +14,7 @@ type Resource struct {
 	Path       string // below /v2.0: "security-group-rules"
 	NameKey    string // attribute that people call it by; empty: it has ids only
 	IDKey      string // attribute with the id; empty: "id"
+	Among      string // KEY=VALUE that an object passes which is called by its name; empty: any does
 }
 
 // ID returns the name of the attribute that identifies an object.

@@ -37,6 +37,9 @@ func viewCommand() *cobra.Command {
 the VLAN ids, the way to br-tun, the tunnels and the hosts behind them, the iptables chains and ipsets
 of its security groups; beside each element what it is for and what has passed or was dropped there.
 
+On a gateway host, each router: its namespace, its legs, who answers for it, and what is translated;
+BFD, the watch of the tunnels by which gateways take over from each other.
+
 HOST is this host, or a host of the running lab; without it, this host is drawn. Nothing is changed.
 
 Counters are of the kernel, the switch and iptables, since the device or rule was made. Those of patch

@@ -47,6 +47,16 @@ func (c cloud) CreatePort(ctx context.Context, s PortSpec) (Port, error) {
 		}
 		attributes["fixed_ips"] = fixed
 	}
+	if !s.Instance.IsZero() {
+		profile, err := s.Instance.Profile()
+		if err != nil {
+			return Port{}, err
+		}
+		attributes["binding:profile"] = profile
+		if s.Instance.Hostname != "" {
+			attributes["dns_name"] = s.Instance.Hostname
+		}
+	}
 	p, err := c.api.Create(ctx, ports, attributes)
 	if err != nil {
 		return Port{}, err

@@ -42,6 +42,7 @@ type PortSpec struct {
 	Device              model.UUID
 	FixedIPs            []string
 	SecurityGroups      []string // none: the project's default group
+	Instance            model.Instance
 }
 
 // Cloud is what the lab's commands need of the API.
@@ -415,7 +416,7 @@ func (c *commands) process() *cobra.Command {
 	verb := func(use, short string, do func(context.Context, *lab.Lab, string, string) error) *cobra.Command {
 		return &cobra.Command{
 			Use: use + " HOST|- PROCESS", Short: short, Args: cobra.ExactArgs(2),
-			Long:    short + `. PROCESS is agent, ovs-vswitchd or ovsdb-server of a host, or the lab's server, with - for the host.`,
+			Long:    short + `. PROCESS is agent, ovs-vswitchd or ovsdb-server of a host, host for all of it (start and kill), or the lab's server, with - for the host.`,
 			Example: "  weft lab process " + use + " compute1 agent",
 			RunE: func(cmd *cobra.Command, args []string) error {
 				host := strings.TrimPrefix(args[0], "-")
@@ -424,12 +425,25 @@ func (c *commands) process() *cobra.Command {
 		}
 	}
 	cmd.AddCommand(
-		verb("start", "Start a process that does not run", func(ctx context.Context, l *lab.Lab, h, p string) error { return l.Start(ctx, h, p) }),
+		verb("start", "Start a process that does not run", func(ctx context.Context, l *lab.Lab, h, p string) error {
+			if p == wholeHost {
+				return l.StartHost(ctx, h)
+			}
+			return l.Start(ctx, h, p)
+		}),
 		verb("stop", "Stop a process in good order (SIGTERM)", func(ctx context.Context, l *lab.Lab, h, p string) error { return l.Stop(ctx, h, p) }),
-		verb("kill", "Kill a process (SIGKILL)", func(ctx context.Context, l *lab.Lab, h, p string) error { return l.Kill(ctx, h, p) }),
+		verb("kill", "Kill a process (SIGKILL)", func(ctx context.Context, l *lab.Lab, h, p string) error {
+			if p == wholeHost {
+				return l.KillHost(ctx, h)
+			}
+			return l.Kill(ctx, h, p)
+		}),
 	)
 	return cmd
 }
+
+// wholeHost, in place of a process, is all of a host's at once.
+const wholeHost = "host"
 
 // cut is "weft lab cut HOST".
 func (c *commands) cut() *cobra.Command {

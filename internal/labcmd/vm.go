@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,6 +21,7 @@ type VMOptions struct {
 	FixedIPs            []string
 	SecurityGroups      []string
 	Qemu, NoDHCP        bool
+	Instance            model.Instance // what metadata tells the VM
 }
 
 // CreateVM makes a port by the API, and a VM on it. When it fails, neither is left.
@@ -35,7 +38,7 @@ func CreateVM(ctx context.Context, l *lab.Lab, cloud Cloud, o VMOptions) (p Port
 	}
 	device := model.RandomUUID(random)
 	p, err = cloud.CreatePort(ctx, PortSpec{
-		Name: o.Name, Network: o.Network, Host: o.Host, Device: device, FixedIPs: o.FixedIPs, SecurityGroups: o.SecurityGroups,
+		Name: o.Name, Network: o.Network, Host: o.Host, Device: device, FixedIPs: o.FixedIPs, SecurityGroups: o.SecurityGroups, Instance: o.Instance,
 	})
 	if err != nil {
 		return p, err
@@ -50,6 +53,35 @@ func CreateVM(ctx context.Context, l *lab.Lab, cloud Cloud, o VMOptions) (p Port
 		return p, errors.Join(err, cloud.DeletePort(after, p.ID))
 	}
 	return p, nil
+}
+
+// instanceFlags are the flags that say what metadata tells a VM.
+type instanceFlags struct {
+	hostname, userData string
+	sshKeys            []string
+}
+
+// instance reads the files that the flags name.
+func (f *instanceFlags) instance() (i model.Instance, err error) {
+	i.Hostname = f.hostname
+	for _, file := range f.sshKeys {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return i, fmt.Errorf("--ssh-key: %w", err)
+		}
+		for line := range strings.Lines(string(b)) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+				i.SSHKeys = append(i.SSHKeys, line)
+			}
+		}
+	}
+	if f.userData != "" {
+		if i.UserData, err = os.ReadFile(f.userData); err != nil {
+			return i, fmt.Errorf("--user-data: %w", err)
+		}
+	}
+	_, err = i.Profile() // says what is wrong before anything is made
+	return i, err
 }
 
 // DeleteVM removes a VM and its port.
@@ -72,12 +104,18 @@ func DeleteVM(ctx context.Context, l *lab.Lab, cloud Cloud, name string) error {
 func (c *commands) vm() *cobra.Command {
 	cmd := &cobra.Command{Use: "vm", Short: "VMs of the lab", Example: "  weft lab vm create --network demo-net --host compute1 vm1"}
 	o := VMOptions{}
+	told := instanceFlags{}
 	create := &cobra.Command{
 		Use: "create NAME", Short: "Make a port and a VM on it, and wait for its address", Args: cobra.ExactArgs(1),
 		Example: `  weft lab vm create --network demo-net --host compute1 vm1
-  weft lab vm create --network demo-net --host compute2 --qemu vm2`,
+  weft lab vm create --network demo-net --host compute2 --qemu vm2
+  weft lab vm create --network demo-net --hostname web1 --ssh-key ~/.ssh/id_ed25519.pub --user-data cloud-config.yaml vm3`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Name = args[0]
+			var err error
+			if o.Instance, err = told.instance(); err != nil {
+				return err
+			}
 			began := time.Now()
 			cloud, err := c.cloud(cmd)
 			if err != nil {
@@ -120,6 +158,12 @@ func (c *commands) vm() *cobra.Command {
 	f.StringSliceVar(&o.SecurityGroups, "security-group", nil, "security group (name or id), may be repeated; none: the default group")
 	f.BoolVar(&o.Qemu, "qemu", false, "boot a real machine in qemu instead of making a namespace")
 	f.BoolVar(&o.NoDHCP, "no-dhcp", false, "do not ask for an address")
+	f.StringVar(&told.hostname, "hostname", "", "host name that the metadata service tells the VM, and its name in DNS; none: made of its address")
+	f.StringArrayVar(&told.sshKeys, "ssh-key", nil, "file with public keys for the VM, as in authorized_keys; may be repeated")
+	f.StringVar(&told.userData, "user-data", "", "file with user data for the VM, such as a cloud-config; at most 16 KiB")
+	for _, flag := range []string{"ssh-key", "user-data"} {
+		cobra.CheckErr(create.MarkFlagFilename(flag))
+	}
 	cobra.CheckErr(create.MarkFlagRequired("network"))
 	list := &cobra.Command{
 		Use: "list", Short: "List VMs", Args: cobra.NoArgs, Example: "  weft lab vm list",

@@ -104,6 +104,15 @@ func (f *FloatingIP) Clone() *FloatingIP {
 	return &c
 }
 
+// Status is what the API shows: ACTIVE when the floating IP leads somewhere and a host that serves its router
+// has reported the router's gateway port; the arguments may be nil.
+func (f *FloatingIP) Status(r *Router, gateway *Port, report *PortReport) string {
+	if f.RouterID.IsZero() || r == nil || !r.AdminStateUp || gateway == nil {
+		return "DOWN"
+	}
+	return gateway.Status(report)
+}
+
 // PortForwarding sends what comes for ports of a floating IP to ports of a fixed address
 // (Neutron API reference, "Floating IPs port forwarding").
 type PortForwarding struct {

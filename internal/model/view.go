@@ -51,6 +51,7 @@ type NetworkView struct {
 	// answers for; zero when no subnet has DHCP.
 	DHCPMAC   MAC
 	DHCPAddrs []netip.Addr
+	DNSDomain string // of the network's host names, with a final dot; empty: the cloud's
 }
 
 // SubnetView is what the responders of a host tell guests.
@@ -81,6 +82,9 @@ type PortView struct {
 	DHCPOptions    []DHCPOption
 	DNSName        string
 	Firewall       string // FirewallHybrid or FirewallNative
+	ProjectID      string
+	DNSDomain      string // like NetworkView's, and before it
+	Instance       Instance
 }
 
 // IsRouterPort reports whether the port is a leg of a router, whose device the host makes itself.
@@ -93,6 +97,8 @@ type PeerView struct {
 	MAC       MAC
 	Addrs     []netip.Addr
 	Tunnel    netip.Addr // of the peer's host; invalid for networks that are not tunnelled
+	DNSName   string
+	DNSDomain string
 }
 
 // GroupView is a security group that a port of the host is in.

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"weft/internal/host/flow"
@@ -25,9 +24,6 @@ const (
 	advertAgain   = 3 * time.Second
 	advertRepeats = 3
 )
-
-// networkService begins the device owners of ports that are the network's own, such as a router's leg: they hear of no router.
-const networkService = "network:"
 
 // sender sends a frame out of ports; *openflow.Client is one.
 type sender interface {
@@ -108,7 +104,7 @@ func (n *announced) routers() []netip.Addr {
 func (a *adverts) tell(j *hoststate.Joined, wired []model.PortID, now time.Time) {
 	ports := map[model.NetworkID][]uint32{}
 	for _, id := range wired {
-		if p := j.Pipeline.Ports[id]; !strings.HasPrefix(p.DeviceOwner, networkService) {
+		if p := j.Pipeline.Ports[id]; !p.IsRouterPort() {
 			ports[p.NetworkID] = append(ports[p.NetworkID], j.Pipeline.Local.Ports[id])
 		}
 	}
@@ -173,6 +169,7 @@ func (a *adverts) send(ports []uint32, frames [][]byte) (sent bool) {
 
 // tellGuests tells the responder about the ports that are here, and the ports about their routers.
 func (a *Agent) tellGuests(j *hoststate.Joined, wired *pipeline.Output, r *results) {
+	a.guests.setDomain(a.settings.GetDnsDomain())
 	here := map[model.PortID]bool{}
 	for i := range j.Ports {
 		st := &j.Ports[i]

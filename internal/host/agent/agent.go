@@ -18,6 +18,7 @@ import (
 	"weft/internal/host/firewall"
 	"weft/internal/host/hoststate"
 	"weft/internal/host/iptables"
+	"weft/internal/host/metadata"
 	"weft/internal/host/ovs/vsw"
 	"weft/internal/host/pipeline"
 	"weft/internal/host/responder"
@@ -42,8 +43,10 @@ type Config struct {
 	Verify     time.Duration     // how often the host is compared with what was left there
 	Version    string
 	Zone       string // availability zone
-	Log        *slog.Logger
-	Registry   prometheus.Registerer
+	// NovaMetadata is where guests' requests for metadata go; nil: they are answered from the view.
+	NovaMetadata *metadata.Upstream
+	Log          *slog.Logger
+	Registry     prometheus.Registerer
 }
 
 // Check says what is wrong with a configuration.
@@ -82,6 +85,7 @@ type Agent struct {
 	fw       *iptables.Manager
 	routers  *routers // made by Run
 	guests   *guestServer
+	services *localServices // nil: the host has none
 	reporter *reporter
 	events   chan event
 	kick     chan struct{} // one slot: look again
@@ -150,6 +154,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	defer a.routers.host.Close()
+	if slices.Contains(a.cfg.Roles, "compute") {
+		a.host.Services = true
+		a.services = newLocalServices(a.cfg, a.host.Datapath == "netdev", a.metrics)
+		a.services.ensure(ctx)
+		g.Go("services", a.services.run)
+	}
 	hoststate.RecoverVLANs(a.vlans, state)
 	a.recall()
 	for _, name := range a.bridgeNames() {

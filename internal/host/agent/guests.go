@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,6 +41,8 @@ type guestServer struct {
 	log     *slog.Logger
 	metrics *metrics
 	queue   chan question
+
+	domain string // told to guests; owned by the loop
 
 	mu    sync.Mutex
 	ports map[model.PortID]*askingPort
@@ -82,6 +85,20 @@ func (s *guestServer) packet(p openflow.PacketIn) {
 	case s.queue <- q:
 	default:
 		s.metrics.dhcpDropped.Inc()
+	}
+}
+
+// setDomain has all ports be told another domain of names.
+func (s *guestServer) setDomain(domain string) {
+	if domain == "" || s.domain == domain {
+		return
+	}
+	s.domain = domain
+	s.answers.SetDomain(strings.TrimSuffix(domain, "."))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.ports {
+		p.view = nil // set anew
 	}
 }
 

@@ -43,6 +43,12 @@ func saveView(path string, v *model.HostView, settings *hostpb.Settings) error {
 	for _, o := range v.Members {
 		d.Members = append(d.Members, o)
 	}
+	for _, o := range v.Routers {
+		d.Routers = append(d.Routers, o)
+	}
+	for _, o := range v.Floating {
+		d.Floating = append(d.Floating, o)
+	}
 	schema := hostpb.Schema()
 	body, err := proto.MarshalOptions{}.MarshalAppend(schema[:], &hostpb.Complete{Revision: v.Revision, Objects: hostpb.ToObjects(d), Settings: settings, History: v.History[:]})
 	if err != nil {

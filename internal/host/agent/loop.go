@@ -15,6 +15,7 @@ import (
 	"weft/internal/host/ovs/openflow"
 	"weft/internal/host/ovs/vsw"
 	"weft/internal/host/pipeline"
+	"weft/internal/host/standin"
 	"weft/internal/model"
 )
 
@@ -182,6 +183,7 @@ func (a *Agent) pass(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, applyLimit)
 	defer cancel()
 
+	a.follow(a.host.Reach.Update(state, began))
 	joined := hoststate.Join(a.host, a.settings.GetL2Population(), a.view, state, a.vlans)
 	for _, b := range a.bridges {
 		if err := b.greet(ctx); err != nil {
@@ -198,6 +200,9 @@ func (a *Agent) pass(ctx context.Context) error {
 		return errors.Join(fwErr, err)
 	}
 	flowErr := a.applyFlows(ctx, joined, r)
+	if flowErr == nil {
+		a.announceRouters(joined, r)
+	}
 	a.tellGuests(joined, a.flows, r)
 	a.reporter.say(r.reports(joined.Ports))
 	r.count(a.metrics)
@@ -340,8 +345,9 @@ func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.
 		if bridge == hoststate.BrInt && ownLeg(state, port) {
 			return a.complete || leg[port]
 		}
-		return ours[port] || a.complete && bridge == hoststate.BrTun && hoststate.IsTunnel(port)
+		return ours[port] || port == standin.Device || a.complete && bridge == hoststate.BrTun && hoststate.IsTunnel(port)
 	}
+	unplugged := a.services != nil && a.services.unplug(state, &j.Desired)
 	ops := vsw.Plan(state, j.Desired, owned)
 	if len(ops) == 0 {
 		return nil
@@ -352,12 +358,18 @@ func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.
 	for _, op := range ops {
 		a.log.Info("switch changed", "operation", op.String())
 	}
+	if unplugged {
+		a.services.fresh = false // the change of the switch brings the next pass, which plugs it in
+	}
 	return nil
 }
 
 // applyFlows brings the flows of all bridges in force.
 func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results) error {
 	out := a.compute(j.Pipeline)
+	if a.services != nil {
+		a.services.take(a.flowsFor, out, a.settings.GetDnsDomain())
+	}
 	for _, p := range out.Problems {
 		if id := (model.PortID{UUID: p.Object.ID}); p.Object.Kind == model.KindPort {
 			if p.Waiting {
@@ -413,8 +425,9 @@ func (a *Agent) compute(in pipeline.Input) *pipeline.Output {
 func sameInput(a, b pipeline.Input) bool {
 	return a.L2Population == b.L2Population && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Peers, b.Peers) &&
 		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) &&
-		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt && a.Local.MeterLimit == b.Local.MeterLimit &&
-		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical)
+		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt && a.Local.Services == b.Local.Services && a.Local.MeterLimit == b.Local.MeterLimit &&
+		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical) &&
+		maps.Equal(a.Local.Watched, b.Local.Watched)
 }
 
 func wanted(bridge string, out *pipeline.Output) []flow.Flow {
@@ -439,6 +452,9 @@ func (a *Agent) verify(ctx context.Context) {
 	before := a.fw.Stats().Repairs
 	ctx, cancel := context.WithTimeout(ctx, applyLimit)
 	defer cancel()
+	if a.services != nil {
+		a.services.ensure(ctx)
+	}
 	if _, err := a.fw.Verify(ctx); err != nil {
 		a.log.Warn("filters not verified", "err", err)
 	}

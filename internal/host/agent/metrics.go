@@ -21,6 +21,8 @@ type metrics struct {
 	dhcpReplies prometheus.Counter
 	dhcpDropped prometheus.Counter
 	cuts        prometheus.Counter
+	metadata    *prometheus.CounterVec
+	names       *prometheus.CounterVec
 
 	routers      prometheus.Gauge
 	routerWrites prometheus.Counter
@@ -51,13 +53,15 @@ func newMetrics(reg prometheus.Registerer, ovsdbWrites func() uint64, fw func() 
 		routers:      gauge("routers", "Routers that the host serves."),
 		routerWrites: counter("router_writes_total", "Changes of namespaces, devices, addresses, routes and translation of routers."),
 	}
+	m.metadata = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weft_agent_metadata_answers_total", Help: "Answers of the metadata service, by HTTP status."}, []string{"status"})
+	m.names = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weft_agent_dns_answers_total", Help: "Answers to questions for names, by their code."}, []string{"rcode"})
 	if reg == nil {
 		return m
 	}
 	stat := func(name, help string, f func(iptables.Stats) uint64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "weft_agent_" + name, Help: help}, func() float64 { return float64(f(fw())) })
 	}
-	reg.MustRegister(m.sessionUp, m.revision, m.resumes, m.ports, m.flows, m.flowMods, m.repairs, m.passes, m.passSeconds, m.failures, m.dhcpReplies, m.dhcpDropped, m.cuts, m.routers, m.routerWrites,
+	reg.MustRegister(m.sessionUp, m.revision, m.resumes, m.ports, m.flows, m.flowMods, m.repairs, m.passes, m.passSeconds, m.failures, m.dhcpReplies, m.dhcpDropped, m.cuts, m.metadata, m.names, m.routers, m.routerWrites,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "weft_agent_ovsdb_writes_total", Help: "Transactions that changed the switch's database."}, func() float64 { return float64(ovsdbWrites()) }),
 		stat("firewall_writes_total", "Commands and messages that changed iptables or ipsets.", func(s iptables.Stats) uint64 { return s.Writes }),
 		stat("firewall_lines_total", "Lines given to iptables-restore.", func(s iptables.Stats) uint64 { return s.Lines }),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"weft/internal/host/hoststate"
 	"weft/internal/host/iptables"
@@ -25,6 +26,7 @@ type planned struct {
 	view     *model.RouterView
 	floating []*model.FloatingView
 	plan     *router.Plan
+	answers  bool // this host does so for the router
 	made     bool // it has been in force: its legs may stay wired when a change of it fails
 }
 
@@ -73,7 +75,7 @@ func (r *routers) update(view *model.HostView) []*router.Plan {
 func (a *Agent) applyRouters(ctx context.Context, j *hoststate.Joined, r *results) error {
 	before := a.routers.host.Writes()
 	plans := a.routers.update(a.view)
-	problems := a.routers.host.Apply(ctx, plans, a.complete, func(id model.RouterID) bool { return j.Pipeline.Routers[id].Active })
+	problems := a.routers.host.Apply(ctx, plans, a.complete)
 	a.metrics.routerWrites.Add(float64(a.routers.host.Writes() - before))
 	a.metrics.routers.Set(float64(len(plans)))
 	var errs []error
@@ -93,6 +95,32 @@ func (a *Agent) applyRouters(ctx context.Context, j *hoststate.Joined, r *result
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// follow wakes the loop when a tunnel's time to come up has passed.
+func (a *Agent) follow(wait time.Duration) {
+	if wait > 0 {
+		time.AfterFunc(wait+time.Millisecond, a.wake)
+	}
+}
+
+// announceRouters tells the wires of the addresses of legs that this host answers for and did not before.
+// It is called when the flows that bring the answers are in force.
+func (a *Agent) announceRouters(j *hoststate.Joined, r *results) {
+	for id, p := range a.routers.plans {
+		if !p.made {
+			continue
+		}
+		answers := j.Pipeline.Routers[id].Active
+		if answers != p.answers {
+			p.answers = answers
+			a.log.Info("router changes hands", "router", id, "answers", answers)
+		}
+		err := a.routers.host.Announce(id, func(leg model.PortID) bool { return answers && r.active[leg] })
+		if err != nil {
+			a.log.Warn("addresses of a router not announced", "router", id, "err", err)
+		}
+	}
 }
 
 // unwire takes a leg out of what is wanted of the switch.

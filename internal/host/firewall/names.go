@@ -34,6 +34,7 @@ const (
 	commentPortSecOff = `-m comment --comment "Accept all packets when port security is disabled." `
 
 	// Ours.
+	commentService  = `-m comment --comment "Allow services of the host." `
 	commentRedirect = `-m comment --comment "Drop IPv6 Redirects from VM Instance." `
 	commentKilled   = `-m comment --comment "Drop connections that a removed rule had allowed." `
 )

@@ -104,7 +104,14 @@ func (p *Policy) egress(port *portRules, c Conn) bool {
 	case !slices.ContainsFunc(port.pairs, func(q pair) bool { return q.prefix.Contains(c.Src) }):
 		return false
 	}
-	return p.any(port, model.Egress, c.Dst, c)
+	return port.serves(c) || p.any(port, model.Egress, c.Dst, c)
+}
+
+// serves reports a connection to a service of the host.
+func (p *portRules) serves(c Conn) bool {
+	return slices.ContainsFunc(p.services, func(s service) bool {
+		return s.addr == c.Dst && s.port == c.DstPort && (c.Protocol == protoTCP && s.protocol == "tcp" || c.Protocol == protoUDP && s.protocol == "udp")
+	})
 }
 
 func (p *Policy) ingress(port *portRules, c Conn) bool {

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"weft/internal/host/iptables/table"
+	"weft/internal/host/standin"
 	"weft/internal/model"
 )
 
@@ -32,6 +34,7 @@ type portRules struct {
 	pairs     []pair
 	dhcp      []netip.Addr // who may send DHCP replies
 	routers   []netip.Addr // who may send router advertisements
+	services  []service
 	rules     []match
 	problem   error
 }
@@ -79,6 +82,7 @@ func checkPort(in *PortInput, groups map[model.SecurityGroupID]*model.GroupView)
 	var problems []error
 	p.pairs, problems = pairsOf(v)
 	p.dhcp, p.routers = serversOf(in)
+	p.services = servicesOf(in)
 	problems = append(problems, p.readGroups(v, groups)...)
 	p.problem = errors.Join(problems...)
 	return p
@@ -272,6 +276,51 @@ func (p *portRules) chains(f table.Family) []table.Chain {
 	}
 }
 
+// service is one that the host itself has for the port's guest, whatever the groups' rules say, as DHCP.
+// What is sent to it never leaves the host: see table IntServices of package pipeline.
+type service struct {
+	addr     netip.Addr
+	protocol string
+	port     uint16
+}
+
+// servicesOf lists the metadata service and, where the DHCP port has addresses, names.
+func servicesOf(in *PortInput) []service {
+	out := []service{{standin.Metadata4, "tcp", standin.MetadataPort}, {standin.Metadata6, "tcp", standin.MetadataPort}}
+	if in.Network == nil || in.Network.DHCPMAC.IsZero() {
+		return out
+	}
+	for _, a := range in.Network.DHCPAddrs {
+		if a.IsValid() && a.Zone() == "" && !a.Is4In6() {
+			out = append(out, service{a, "udp", standin.DNSPort}, service{a, "tcp", standin.DNSPort})
+		}
+	}
+	return out
+}
+
+// allowsAll reports that a rule of the groups lets everything of a family pass in a direction, as the
+// default group's do for egress: then services need no rules of their own.
+func (p *portRules) allowsAll(f table.Family, d model.Direction) bool {
+	return slices.ContainsFunc(p.rules, func(m match) bool {
+		return m.direction == d && m.family == f && m.protocol == model.ProtocolAny && !m.remote.IsValid() && m.set.IsZero()
+	})
+}
+
+// serviceRules are the rules that let packets to the services pass, or those from them.
+func (p *portRules) serviceRules(f table.Family, from bool) (rules []table.Rule) {
+	addr, port := "-d ", " --dport "
+	if from {
+		addr, port = "-s ", " --sport "
+	}
+	for _, s := range p.services {
+		if familyOf(s.addr) == f {
+			rules = append(rules, table.Rule(addr+netip.PrefixFrom(s.addr, s.addr.BitLen()).String()+" -p "+s.protocol+" -m "+s.protocol+
+				port+strconv.Itoa(int(s.port))+" "+commentService+"-j RETURN"))
+		}
+	}
+	return rules
+}
+
 // ingress is the chain of packets to the guest.
 func (p *portRules) ingress(f table.Family) []table.Rule {
 	rules := make([]table.Rule, 0, 8+len(p.rules))
@@ -295,6 +344,9 @@ func (p *portRules) ingress(f table.Family) []table.Rule {
 		default:
 			rules = append(rules, table.Rule("-s "+a.String()+"/128 -p udp -m udp --sport 547 --dport 546 -j RETURN"))
 		}
+	}
+	if p.stateless && !p.allowsAll(f, model.Ingress) { // else the answers are of a known session
+		rules = append(rules, p.serviceRules(f, true)...)
 	}
 	return p.finish(rules, f, model.Ingress)
 }
@@ -328,6 +380,9 @@ func (p *portRules) egress(f table.Family) []table.Rule {
 		rules = append(rules,
 			"-p udp -m udp --sport 546 --dport 547 "+commentDHCPClient+"-j RETURN",
 			"-p udp -m udp --sport 547 --dport 546 "+commentDHCPServer+"-j DROP")
+	}
+	if !p.allowsAll(f, model.Egress) {
+		rules = append(rules, p.serviceRules(f, false)...)
 	}
 	if !p.stateless {
 		rules = append(rules, ruleSession)

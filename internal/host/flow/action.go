@@ -267,6 +267,11 @@ type CheckPktLarger struct {
 	Dst Bits
 }
 
+// Bundle sends the packet out of the first of Members, which are port numbers below 0xff00, that is alive
+// (ovs-actions(7), bundle with active_backup): its link is up and its BFD session, if it has one, too. When none is
+// alive the packet goes nowhere.
+type Bundle struct{ Members []uint32 }
+
 // Raw is an action that this package does not know, or that does not have the
 // usual form, kept as its bytes. Text shows it as raw(hex), which ovs-ofctl
 // does not read.
@@ -295,4 +300,5 @@ func (WriteMetadata) isAction()  {}
 func (ClearActions) isAction()   {}
 func (WriteActions) isAction()   {}
 func (CheckPktLarger) isAction() {}
+func (Bundle) isAction()         {}
 func (Raw) isAction()            {}

@@ -285,6 +285,8 @@ func decodeVendor(subtype uint16, b []byte) (Action, bool) {
 		return decodeCT(b)
 	case nxCTClear:
 		return CTClear{}, true
+	case nxBundle:
+		return decodeBundle(b)
 	case nxCheckPktLarger:
 		if len(b) != 24 {
 			return nil, false
@@ -293,6 +295,31 @@ func decodeVendor(subtype uint16, b []byte) (Action, bool) {
 		return CheckPktLarger{Len: be.Uint16(b[10:]), Dst: dst}, ok
 	}
 	return nil, false
+}
+
+// decodeBundle reads the one kind of bundle that has a text here.
+func decodeBundle(b []byte) (Action, bool) {
+	if len(b) < 32 || be.Uint64(b[8:])&0xffffffffffff != 0 || be.Uint32(b[16:]) != nxmInPort || be.Uint16(b[22:]) != 0 || be.Uint64(b[24:]) != 0 {
+		return nil, false
+	}
+	n := int(be.Uint16(b[20:]))
+	if n == 0 || (32+2*n+7)/8*8 != len(b) {
+		return nil, false
+	}
+	a := Bundle{}
+	for i := range n {
+		m := be.Uint16(b[32+2*i:])
+		if m == 0 || m >= 0xff00 {
+			return nil, false
+		}
+		a.Members = append(a.Members, uint32(m))
+	}
+	for _, pad := range b[32+2*n:] {
+		if pad != 0 {
+			return nil, false
+		}
+	}
+	return a, true
 }
 
 func decodeResubmit(port uint16, table uint8, ct bool) (Action, bool) {

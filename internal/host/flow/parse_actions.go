@@ -182,6 +182,8 @@ func (p *parser) action(text string) (Action, error) {
 	case "write_actions":
 		actions, err := p.actions(args, false)
 		return WriteActions{actions}, err
+	case "bundle":
+		return p.bundle(args)
 	case "check_pkt_larger":
 		return parseCheckPktLarger(args)
 	case "raw":
@@ -341,6 +343,26 @@ func parseWriteMetadata(args string) (Action, error) {
 		}
 	}
 	return a, err
+}
+
+// bundle reads the members by number or name; the other words have one form here.
+func (p *parser) bundle(args string) (Action, error) {
+	list, ok := strings.CutPrefix(args, "eth_src,0,active_backup,ofport,members:")
+	if !ok {
+		return nil, errors.New("a bundle other than eth_src,0,active_backup,ofport,members:PORT,…")
+	}
+	var a Bundle
+	for text := range strings.SplitSeq(list, ",") {
+		m, err := p.port(text)
+		if err != nil {
+			return nil, err
+		}
+		if m == 0 || m >= 0xff00 {
+			return nil, fmt.Errorf("port %d cannot be of a bundle", m)
+		}
+		a.Members = append(a.Members, m)
+	}
+	return a, nil
 }
 
 func parseCheckPktLarger(args string) (Action, error) {

@@ -395,6 +395,15 @@ func (p *printer) action(a Action) {
 		p.add("write_actions(")
 		p.actions(a.Actions)
 		p.add(")")
+	case Bundle:
+		p.add("bundle(eth_src,0,active_backup,ofport,members:")
+		for i, m := range a.Members {
+			if i > 0 {
+				p.add(",")
+			}
+			p.add("%d", m)
+		}
+		p.add(")")
 	case CheckPktLarger:
 		p.add("check_pkt_larger(%d)->%s", a.Len, a.Dst)
 	case Raw:

@@ -39,6 +39,7 @@ const (
 	nxController2    = 37
 	nxCTClear        = 43
 	nxResubmitCT     = 44
+	nxBundle         = 12
 	nxCheckPktLarger = 49
 )
 
@@ -332,6 +333,9 @@ func appendRegLoad(b []byte, dst Bits, v uint64) []byte {
 	return endAction(b, at)
 }
 
+// nxmInPort is the header of NXM_OF_IN_PORT, the type of a bundle's members.
+const nxmInPort = 0x00000002
+
 // ofsBits packs offset and size as NXAST_REG_LOAD, OUTPUT_REG and CT have them.
 func (b Bits) ofsBits() uint16 { return b.Ofs<<6 | (b.N - 1) }
 
@@ -389,6 +393,14 @@ func appendVendor(b []byte, a Action) []byte {
 		b = be.AppendUint32(b, a.ID)
 	case Note:
 		b = append(vendor(b, nxNote), a.Data...)
+	case Bundle:
+		b = append(vendor(b, nxBundle), 0, 0, 0, 0, 0, 0) // active_backup by eth_src, basis 0: of no effect
+		b = be.AppendUint32(b, nxmInPort)
+		b = be.AppendUint16(b, uint16(len(a.Members)))
+		b = append(b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+		for _, m := range a.Members {
+			b = be.AppendUint16(b, uint16(m))
+		}
 	case CheckPktLarger:
 		dst := a.Dst.norm()
 		b = vendor(b, nxCheckPktLarger)

@@ -12,6 +12,7 @@ import (
 
 	"weft/internal/host/ovs/vsw"
 	"weft/internal/host/pipeline"
+	"weft/internal/host/standin"
 	"weft/internal/model"
 )
 
@@ -32,6 +33,8 @@ type Config struct {
 	TunnelAddr netip.Addr
 	Datapath   string            // "system" or "netdev"
 	Mappings   map[string]string // physical network -> bridge, which must exist
+	Services   bool              // guests are answered by the host's services
+	Reach      Reach             // what the host sees of others
 }
 
 // State is a port's device on the host, joined with the view.
@@ -104,7 +107,7 @@ func interfacesByPort(s *vsw.State) map[model.PortID]*vsw.Interface {
 func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLANs) *Joined {
 	j := &Joined{Pipeline: pipeline.Input{
 		L2Population: l2pop, Host: view.Host, Routers: map[model.RouterID]pipeline.Router{}, Networks: map[model.NetworkID]pipeline.Network{}, Ports: map[model.PortID]*model.PortView{}, Peers: view.Peers,
-		Local: pipeline.Local{TunnelAddr: cfg.TunnelAddr, Ports: map[model.PortID]uint32{}, Tunnels: map[pipeline.Tunnel]uint32{}, Physical: map[string]pipeline.Physical{}},
+		Local: pipeline.Local{TunnelAddr: cfg.TunnelAddr, Ports: map[model.PortID]uint32{}, Tunnels: map[pipeline.Tunnel]uint32{}, Physical: map[string]pipeline.Physical{}, Watched: cfg.Reach.Watched},
 	}}
 	j.bridges(cfg, s)
 	j.legs(view)
@@ -120,7 +123,7 @@ func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLA
 		j.port(view.Ports[id], devices[id])
 	}
 	for id, r := range view.Routers {
-		j.Pipeline.Routers[id] = pipeline.Router{View: r, Active: true}
+		j.Pipeline.Routers[id] = pipeline.Router{View: r, Active: r.ServedBy(view.Host) && cfg.Reach.answers(r, view.Host)}
 	}
 	j.tunnels(cfg, view, s)
 	return j
@@ -153,6 +156,10 @@ func (j *Joined) bridges(cfg Config, s *vsw.State) {
 		d.Ports = append(d.Ports, vsw.DesiredPort{Bridge: on, Name: name, Type: "patch", Options: map[string]string{"peer": peer}})
 	}
 	bridge(BrInt)
+	if cfg.Services {
+		d.Ports = append(d.Ports, vsw.DesiredPort{Bridge: BrInt, Name: standin.Device})
+		j.Pipeline.Local.Services = ofport(s, standin.Device)
+	}
 	if cfg.TunnelAddr.IsValid() {
 		bridge(BrTun)
 		patch(BrInt, PatchTun, PatchInt)
@@ -255,6 +262,12 @@ func (j *Joined) tunnels(cfg Config, view *model.HostView, s *vsw.State) {
 			want[pipeline.Tunnel{Type: t, Remote: g.Tunnel}] = true
 		}
 	})
+	watched := map[pipeline.Tunnel]bool{}
+	j.watchTunnels(view, func(t pipeline.Tunnel) {
+		if t.Remote != cfg.TunnelAddr {
+			want[t], watched[t] = true, true
+		}
+	})
 	order := slices.SortedFunc(maps.Keys(want), func(a, b pipeline.Tunnel) int {
 		if c := a.Remote.Compare(b.Remote); c != 0 {
 			return c
@@ -263,13 +276,17 @@ func (j *Joined) tunnels(cfg Config, view *model.HostView, s *vsw.State) {
 	})
 	for _, t := range order {
 		name := TunnelName(t.Type, t.Remote)
-		j.Desired.Ports = append(j.Desired.Ports, vsw.DesiredPort{
+		p := vsw.DesiredPort{
 			Bridge: BrTun, Name: name, Type: string(t.Type),
 			Options: map[string]string{
 				"df_default": "true", "in_key": "flow", "out_key": "flow",
 				"local_ip": cfg.TunnelAddr.String(), "remote_ip": t.Remote.String(),
 			},
-		})
+		}
+		if watched[t] {
+			p.BFD = bfd()
+		}
+		j.Desired.Ports = append(j.Desired.Ports, p)
 		if n := ofport(s, name); n > 0 {
 			j.Pipeline.Local.Tunnels[t] = n
 		}

@@ -98,6 +98,17 @@ func (n *Namespace) SetDown(name string) error {
 	})
 }
 
+// DisableARP has a device neither ask nor answer who has an address, by ARP or neighbour discovery: frames
+// for whoever is on its link get its own hardware address.
+func (n *Namespace) DisableARP(name string) error {
+	return n.change(name, "switching off ARP of", func(l netlink.Link, _ Link) error {
+		if l.Attrs().RawFlags&unix.IFF_NOARP != 0 {
+			return nil
+		}
+		return n.handle.LinkSetARPOff(l)
+	})
+}
+
 // SetMTU sets the largest packet, in bytes without the Ethernet header.
 func (n *Namespace) SetMTU(name string, mtu int) error {
 	return n.change(name, "setting mtu of", func(l netlink.Link, is Link) error {

@@ -62,6 +62,7 @@ func (b *builder) intFixed() {
 	b.brInt(c, IntSource, prioServer, udp(flow.EtherTypeIPv6, dhcpv6ServerPort, dhcpv6ClientPort))
 	b.brInt(c, IntSource, prioMiss, flow.Match{})
 
+	b.servicesFixed()
 	b.brInt(c, IntLocalEgress, prioMiss, flow.Match{}, flow.GotoTable{Table: IntRateLimit})
 	b.brInt(c, IntLocalIP, prioMiss, flow.Match{}, flow.GotoTable{Table: IntRateLimit})
 	b.brInt(c, IntRateLimit, prioMiss, flow.Match{}, flow.GotoTable{Table: IntDeliver})
@@ -107,6 +108,7 @@ func (b *builder) intNetwork(n *network) {
 		b.brInt(c, IntUplink, prioNetwork, n.on(flow.Match{}), n.toUplink()...)
 	}
 	b.intDHCP(n, c)
+	b.networkServices(n, c)
 }
 
 // fromUplink takes the network's packets in from its uplink.
@@ -234,6 +236,7 @@ func (b *builder) intPort(n *network, p port) {
 	b.brInt(c, IntClassify, prioTagged, from.Masked(flow.VlanTCI, 0x1000, 0x1000))
 	b.portDHCP(n, p, c)
 	b.portIPv6(n, p, c)
+	b.portServices(n, p, c)
 	if p.view.PortSecurity {
 		b.antiSpoof(n, p, c)
 	} else {

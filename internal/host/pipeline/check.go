@@ -180,7 +180,7 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 // reservedIntPort reports whether a number on br-int is a patch port's, or one
 // of the numbers that OpenFlow reserves (OFPP_MAX is 0xffffff00).
 func (b *builder) reservedIntPort(ofport uint32) bool {
-	if ofport > 0xffffff00 || ofport == b.in.Local.PatchTun {
+	if ofport > 0xffffff00 || ofport == b.in.Local.PatchTun || ofport == b.in.Local.Services {
 		return true
 	}
 	for _, phy := range b.in.Local.Physical {

@@ -47,9 +47,11 @@ type Local struct {
 
 	PatchTun uint32                  // on br-int, to br-tun
 	PatchInt uint32                  // on br-tun, to br-int
+	Services uint32                  // on br-int, to the host's services; 0: it has none
 	Ports    map[model.PortID]uint32 // on br-int: qvo… of hybrid ports, tap… of others
 	Tunnels  map[Tunnel]uint32       // on br-tun
 	Physical map[string]Physical     // by the name of the physical network
+	Watched  map[Tunnel]bool         // of which the switch knows whether they are alive
 	// MeterLimit is the highest id of a meter on br-int, 0 if the switch has none.
 	MeterLimit uint32
 }

@@ -12,15 +12,23 @@ import (
 	"weft/internal/model"
 )
 
+// anyAddr is an address that a port may have, or one that is odd.
+var anyAddr = rapid.Custom(func(t *rapid.T) netip.Addr {
+	return addr(rapid.SampledFrom([]string{"10.0.1.2", "10.0.1.11", "2001:db8::2", "2001:db8::11", "169.254.169.254", "fe80::a9fe:a9fe", "fe80::f816:3eff:fe00:b", "::ffff:10.0.1.11"}).Draw(t, "address"))
+})
+
 // drawInput makes a host with a few networks of all types, ports and peers;
 // some of them are wrong.
 func drawInput(t *rapid.T) Input {
 	in := host()
 	in.L2Population = rapid.Bool().Draw(t, "l2population")
+	in.Local.Services = rapid.SampledFrom([]uint32{0, 80}).Draw(t, "services")
 	types := []model.NetworkType{model.TypeGRE, model.TypeVXLAN, model.TypeGeneve, model.TypeVLAN, model.TypeFlat, model.TypeLocal, "bogus"}
 	networks := rapid.IntRange(1, 5).Draw(t, "networks")
 	for n := 1; n <= networks; n++ {
 		in.network(n, rapid.SampledFrom(types).Draw(t, "type"), uint32(rapid.IntRange(0, 4096).Draw(t, "tag")))
+		v := in.Networks[netID(n)].View
+		v.DHCPAddrs = append(v.DHCPAddrs, rapid.SliceOfN(anyAddr, 0, 2).Draw(t, "dhcp addresses")...)
 	}
 	anyMAC := rapid.Custom(func(t *rapid.T) model.MAC {
 		return rapid.SampledFrom([]model.MAC{{}, broadcast, mac(11), mac(12), mac(21), {0, 0, 0x5e, 0, 1, 7}}).Draw(t, "mac")
@@ -29,13 +37,16 @@ func drawInput(t *rapid.T) Input {
 		in.port(rapid.IntRange(1, networks+1).Draw(t, "network"), p)
 		v := in.Ports[portID(p)]
 		v.PortSecurity = rapid.Bool().Draw(t, "security")
+		for _, a := range rapid.SliceOfN(anyAddr, 0, 2).Draw(t, "addresses") {
+			v.FixedIPs = append(v.FixedIPs, model.FixedIP{Addr: a})
+		}
 		v.AdminStateUp = rapid.Float64().Draw(t, "up") < 0.9
 		if rapid.Bool().Draw(t, "pairs") {
 			v.AddressPairs = []model.AddressPair{{Prefix: netip.MustParsePrefix(rapid.SampledFrom([]string{"0.0.0.0/0", "::/0", "10.0.1.11/32", "10.9.0.1/16"}).Draw(t, "prefix")), MAC: anyMAC.Draw(t, "pair")}}
 		}
 		if rapid.Float64().Draw(t, "odd") < 0.1 {
 			v.MAC = anyMAC.Draw(t, "port mac")
-			in.Local.Ports[portID(p)] = rapid.SampledFrom([]uint32{0, 1, 11, 90, 0xffffffff}).Draw(t, "ofport")
+			in.Local.Ports[portID(p)] = rapid.SampledFrom([]uint32{0, 1, 11, 80, 90, 70000, 0xffffffff}).Draw(t, "ofport")
 		}
 	}
 	for p := 21; p < 21+rapid.IntRange(0, 8).Draw(t, "peers"); p++ {
@@ -92,7 +103,7 @@ func TestBrIntNeverUsesNormal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := drawInput(t)
 		out := Compute(in)
-		may := map[uint32]bool{flow.PortInPort: true, in.Local.PatchTun: true, 90: true}
+		may := map[uint32]bool{flow.PortInPort: true, in.Local.PatchTun: true, 90: true, in.Local.Services: in.Local.Services != 0}
 		for _, id := range out.Wired {
 			may[in.Local.Ports[id]] = true
 		}

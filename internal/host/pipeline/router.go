@@ -15,6 +15,7 @@ type leg struct {
 	active bool // and is the one that answers for it
 	// gateways are the tunnel ports to the other hosts that serve the router, the preferred one first.
 	gateways []uint32
+	watched  bool // the switch knows whether the preferred one is alive
 }
 
 // checkLegs hands the legs of routers to their networks.
@@ -44,6 +45,9 @@ func (b *builder) checkLegs(networks map[model.NetworkID]*network) {
 			l.active = l.local && r.Active
 			for _, g := range r.View.Gateways {
 				if ofport := b.in.Local.Tunnels[Tunnel{n.view.Segment.Type, g.Tunnel}]; n.tunnelled() && ofport != 0 && g.Host != b.in.Host {
+					if len(l.gateways) == 0 {
+						l.watched = b.in.Local.Watched[Tunnel{n.view.Segment.Type, g.Tunnel}]
+					}
 					l.gateways = append(l.gateways, ofport)
 					if !slices.Contains(n.remotes, ofport) {
 						n.remotes = append(n.remotes, ofport)
@@ -109,7 +113,7 @@ func (b *builder) remoteLeg(n *network, l *leg) {
 	if l.active || len(l.gateways) == 0 {
 		return
 	}
-	b.brTun(c, TunUnicast, prioPeer, flow.Match{}.Vlan(n.vlan).EthDst(hw(l.view.MAC)), append(n.toTunnel(), firstAlive(l.gateways))...)
+	b.brTun(c, TunUnicast, prioPeer, flow.Match{}.Vlan(n.vlan).EthDst(hw(l.view.MAC)), append(n.toTunnel(), l.toGateway())...)
 	if !b.in.L2Population {
 		return
 	}
@@ -126,5 +130,11 @@ func (b *builder) remoteLeg(n *network, l *leg) {
 	}
 }
 
-// firstAlive sends to the first of several ports that is alive.
-func firstAlive(ports []uint32) flow.Action { return flow.Output{Port: ports[0]} }
+// toGateway sends to the first gateway that is alive. The switch sees that by itself; until it has heard
+// of the preferred one for the first time, that one is taken to be alive.
+func (l *leg) toGateway() flow.Action {
+	if len(l.gateways) == 1 || !l.watched {
+		return flow.Output{Port: l.gateways[0]}
+	}
+	return flow.Bundle{Members: l.gateways}
+}

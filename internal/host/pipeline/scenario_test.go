@@ -109,7 +109,16 @@ func scenarios() map[string]Input {
 	v6.Ports[portID(11)].FixedIPs = []model.FixedIP{{Addr: addr("2001:db8::11")}}
 	v6.Ports[portID(11)].AddressPairs = []model.AddressPair{{Prefix: netip.MustParsePrefix("2001:db8:0:1::/64"), MAC: mac(11)}}
 
+	// Two tenants with the same addresses, and a port that may use any address.
+	services := host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12).network(2, model.TypeGRE, 200).port(2, 13)
+	services.Local.Services = 80
+	services.Networks[netID(2)].View.Subnets[0].CIDR = netip.MustParsePrefix("10.0.1.0/24")
+	services.Networks[netID(2)].View.DHCPAddrs = []netip.Addr{addr("10.0.1.2"), addr("2001:db8::2")}
+	services.Ports[portID(13)].FixedIPs = []model.FixedIP{{Addr: addr("10.0.1.11")}, {Addr: addr("2001:db8::11")}}
+	services.Ports[portID(12)].PortSecurity = false
+
 	return map[string]Input{
+		"services":  services,
 		"empty":     host(),
 		"one-host":  host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12),
 		"populated": host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12).peer(1, 21, "10.0.1.21").peer(1, 22, "10.0.1.32"),

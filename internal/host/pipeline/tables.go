@@ -15,6 +15,7 @@ const (
 	IntCanary      uint8 = 23 // never reached: its one flow tells that our flows are still there
 	IntNeighbours  uint8 = 24 // ARP and neighbour discovery speak for the port's own addresses only
 	IntSource      uint8 = 25 // the source MAC is the port's, and it plays neither router nor DHCP server
+	IntServices    uint8 = 28 // to the host's services and back, with addresses that stand for the guests'
 	IntLocalEgress uint8 = 30 // from a local port and honest: what the host answers itself
 	IntLocalIP     uint8 = 31 // reserved for local IPs
 	IntRateLimit   uint8 = 59 // reserved for limits on what enters the switch
@@ -59,6 +60,8 @@ const (
 	prioDeadVLAN  = 65535 // as Neutron has it
 	prioTagged    = 300   // IntClassify: a tag from an access port
 	prioDHCP      = 200   // IntClassify: DHCP and router solicitations to the agent
+	prioSpoofed   = 160   // IntClassify: in the name of a service
+	prioService   = 150   // IntClassify, IntServices: to a service of the host and back
 	prioARP       = 10    // IntClassify: ARP and ND to IntNeighbours
 	prioPort      = 9     // IntClassify: what else a port sends
 	prioSegment   = 3     // IntClassify: a known network from an uplink
@@ -152,6 +155,7 @@ func Tables() []Table {
 		{BridgeInt, IntCanary, "canary", "drop"},
 		{BridgeInt, IntNeighbours, "neighbours", "drop"},
 		{BridgeInt, IntSource, "source", "drop"},
+		{BridgeInt, IntServices, "services", "drop"},
 		{BridgeInt, IntLocalEgress, "local-egress", "table 59"},
 		{BridgeInt, IntLocalIP, "local-ip", "table 59"},
 		{BridgeInt, IntRateLimit, "rate-limit", "table 60"},

@@ -11,14 +11,18 @@ import (
 // Lifetimes of what an advertisement says, in seconds. A guest keeps its default route while the agent is away for
 // as long as RFC 4861, 6.2.1, lets it; addresses live as radvd has it, which is Neutron's.
 const (
-	routerLifetime    = 9000
-	prefixValid       = 86400
-	prefixPreferred   = 14400
-	prefixWithdrawn   = 7200 // RFC 4862, 5.5.3: a guest takes no lower one
-	leastIPv6MTU      = 1280
-	mostPrefixes      = 32 // of one advertisement, so that it fits every link
-	mostDNS           = 8  // of one advertisement: guests keep three (RFC 8106, 5.3.1)
-	optionPrefixUnits = 4  // of 8 bytes
+	routerLifetime  = 9000
+	prefixValid     = 86400
+	prefixPreferred = 14400
+	prefixWithdrawn = 7200 // RFC 4862, 5.5.3: a guest takes no lower one
+)
+
+// Sizes of an advertisement, which every link must carry.
+const (
+	leastIPv6MTU = 1280
+	mostPrefixes = 32
+	mostDNS      = 8 // guests keep three (RFC 8106, 5.3.1)
+	prefixUnits  = 4 // length of the option, of 8 bytes
 )
 
 // Flags of an advertisement and of its prefixes.
@@ -171,7 +175,7 @@ func (a *Advert) Frame() []byte {
 		if p.Autonomous {
 			flags |= piAutonomous
 		}
-		frame = append(frame, ndPrefix, optionPrefixUnits, byte(p.Bits()), flags)
+		frame = append(frame, ndPrefix, prefixUnits, byte(p.Bits()), flags)
 		frame = binary.BigEndian.AppendUint32(frame, p.Valid)
 		frame = binary.BigEndian.AppendUint32(frame, p.Preferred)
 		frame = append(frame, 0, 0, 0, 0)

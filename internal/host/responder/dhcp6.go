@@ -37,6 +37,19 @@ type binding6 struct {
 // errNoDHCPv6 is why a port has no binding6: not an error of the port.
 var errNoDHCPv6 = errors.New("the port has no address on a subnet with DHCPv6")
 
+// ownDNS6 is the DHCP port's IPv6 address on a subnet of the port, nil if it has none.
+func ownDNS6(p *model.PortView, n *model.NetworkView) []byte {
+	for _, f := range p.FixedIPs {
+		s := subnet6Of(f, n)
+		for _, a := range n.DHCPAddrs {
+			if s != nil && s.CIDR.Contains(a) {
+				return a.AsSlice()
+			}
+		}
+	}
+	return nil
+}
+
 // bind6 works out what a port's guest is told by DHCPv6. A binding comes with an error if some of the port's extra
 // options are not valid: those are left out.
 func bind6(p *model.PortView, n *model.NetworkView, set Settings) (*binding6, error) {
@@ -68,6 +81,9 @@ func bind6(p *model.PortView, n *model.NetworkView, set Settings) (*binding6, er
 	}
 	if !served || n.DHCPMAC.IsZero() {
 		return nil, errNoDHCPv6
+	}
+	if dns == nil {
+		dns = ownDNS6(p, n) // the host's own, see package dns
 	}
 	search, err := encodeNames([]string{set.Domain})
 	if err != nil {

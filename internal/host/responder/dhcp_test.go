@@ -356,10 +356,13 @@ func TestSettingsAndSubnetsWithout(t *testing.T) {
 	if r.DomainName() != "example.org" || r.HostName() != "web" {
 		t.Errorf("name %s.%s", r.HostName(), r.DomainName())
 	}
-	for _, code := range []byte{optRenewal, optRebinding, optRouter, optDNS} {
+	for _, code := range []byte{optRenewal, optRebinding, optRouter} {
 		if bytes.IndexByte(r.order, code) >= 0 {
 			t.Errorf("option %d is there", code)
 		}
+	}
+	if dns := r.DNS(); len(dns) != 1 || !dns[0].Equal(r.ServerIdentifier()) {
+		t.Errorf("where the subnet names no DNS server, guests are told %v instead of the DHCP port", dns)
 	}
 	if lease := r.Options.Get(dhcpv4.OptionIPAddressLeaseTime); !bytes.Equal(lease, []byte{255, 255, 255, 255}) {
 		t.Errorf("lease %x", lease)

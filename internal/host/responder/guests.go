@@ -69,18 +69,28 @@ func NewGuests(s Settings) *Guests {
 // Set takes over what is to be told on a port; adverts are the frames that answer router solicitations. The error names the port's
 // extra options that are not valid; they are left out, all else is told.
 func (g *Guests) Set(p *model.PortView, n *model.NetworkView, adverts [][]byte) error {
+	g.mu.RLock()
+	settings := g.settings
+	g.mu.RUnlock()
 	gu := &guest{mac: p.MAC, link: linkLocals(p), neighbour: neighbourOf(n), adverts: adverts}
 	var err4, err6 error
-	if gu.dhcp4, err4 = bind(p, n, g.settings); gu.dhcp4 == nil {
+	if gu.dhcp4, err4 = bind(p, n, settings); gu.dhcp4 == nil {
 		err4 = nil // no address here has DHCPv4
 	}
-	if gu.dhcp6, err6 = bind6(p, n, g.settings); gu.dhcp6 == nil {
+	if gu.dhcp6, err6 = bind6(p, n, settings); gu.dhcp6 == nil {
 		err6 = nil
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.ports[p.ID] = gu
 	return errors.Join(err4, err6)
+}
+
+// SetDomain changes the domain that ports are told, from their next Set on.
+func (g *Guests) SetDomain(domain string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.settings.Domain = domain
 }
 
 // Delete forgets a port.

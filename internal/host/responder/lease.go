@@ -135,7 +135,11 @@ func (l *lease) answer(p *model.PortView, n *model.NetworkView, s *model.SubnetV
 	if gateway.IsValid() {
 		put(optRouter, appendAddr(nil, gateway))
 	}
-	put(optDNS, dnsOf(s))
+	dns := dnsOf(s)
+	if dns == nil {
+		dns = appendAddr(nil, l.server) // the host's own, see package dns
+	}
+	put(optDNS, dns)
 	put(optHostname, []byte(hostname(p, l.addr)))
 	put(optDomain, []byte(set.Domain))
 	if n.MTU >= 68 && n.MTU <= math.MaxUint16 { // RFC 2132, 5.1

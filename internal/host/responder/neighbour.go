@@ -2,8 +2,8 @@ package responder
 
 import (
 	"net/netip"
-	"slices"
 
+	"weft/internal/host/standin"
 	"weft/internal/model"
 )
 
@@ -51,27 +51,22 @@ func validND(p *packet6, size int) (source, valid bool) {
 	return source, !p.src.IsUnspecified() || !source
 }
 
-// neighbour is the network's DHCP port as a neighbour of guests: its IPv6 addresses, and the MAC behind them.
+// neighbour is who of a network's hosts answers for: the MAC behind each of the IPv6 addresses. They are those of the
+// DHCP port, and of the metadata service, which every network has.
 type neighbour struct {
-	mac   model.MAC
-	addrs []netip.Addr
+	macs map[netip.Addr]model.MAC
 }
 
-// neighbourOf returns the DHCP port as a neighbour, nil if it has no IPv6.
 func neighbourOf(n *model.NetworkView) *neighbour {
+	nb := &neighbour{macs: map[netip.Addr]model.MAC{standin.Metadata6: standin.MAC}}
 	if n.DHCPMAC.IsZero() {
-		return nil
+		return nb
 	}
-	nb := &neighbour{mac: n.DHCPMAC}
 	for _, a := range n.DHCPAddrs {
 		if a.Is6() && !a.Is4In6() {
-			nb.addrs = append(nb.addrs, a)
+			nb.macs[a], nb.macs[linkLocal(n.DHCPMAC)] = n.DHCPMAC, n.DHCPMAC
 		}
 	}
-	if len(nb.addrs) == 0 {
-		return nil
-	}
-	nb.addrs = append(nb.addrs, linkLocal(n.DHCPMAC))
 	return nb
 }
 
@@ -82,7 +77,8 @@ func (n *neighbour) answer(p *packet6) ([]byte, error) {
 		return nil, ErrMalformed
 	}
 	target := netip.AddrFrom16([16]byte(p.payload[8:]))
-	if !slices.Contains(n.addrs, target) {
+	mac, ours := n.macs[target]
+	if !ours {
 		return nil, nil
 	}
 	to, flags := endpoint{p.mac, p.src}, byte(naSolicited|naOverride)
@@ -93,6 +89,6 @@ func (n *neighbour) answer(p *packet6) ([]byte, error) {
 	m := frame[headers6:]
 	m[0], m[4] = neighbourAdvert, flags
 	copy(m[8:], target.AsSlice())
-	frame = append(append(frame, ndTargetMAC, 1), n.mac[:]...)
-	return sealFrame6(frame, endpoint{n.mac, target}, to, protoICMPv6), nil
+	frame = append(append(frame, ndTargetMAC, 1), mac[:]...)
+	return sealFrame6(frame, endpoint{mac, target}, to, protoICMPv6), nil
 }

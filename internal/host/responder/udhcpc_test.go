@@ -74,8 +74,9 @@ func guestLink(t *testing.T) string {
 	t.Helper()
 	ns, device := namespace(), fmt.Sprintf("wrh%d", os.Getpid())
 	command(t, "netns", "add", ns)
-	t.Cleanup(func() { command(t, "netns", "del", ns) }) // takes the veth with it
+	t.Cleanup(func() { command(t, "netns", "del", ns) })
 	command(t, "link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", ns)
+	t.Cleanup(func() { command(t, "link", "del", device) }) // a namespace lives on for a moment
 	command(t, "-n", ns, "link", "set", "eth0", "address", guestMAC.String(), "up")
 	command(t, "link", "set", device, "up")
 	return device

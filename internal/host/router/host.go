@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
@@ -48,9 +49,10 @@ type Host struct {
 type instance struct {
 	ns      *link.Namespace
 	nat     *iptables.Manager
-	plan    *Plan // in force; nil: unknown
-	seen    *Plan // last asked for, in force or not
-	checked bool  // compared with the kernel since it was made or doubted
+	plan    *Plan            // in force; nil: unknown
+	seen    *Plan            // last asked for, in force or not
+	told    map[address]bool // announced
+	checked bool             // compared with the kernel since it was made or doubted
 }
 
 // New returns a Host for the namespace that the process is in.
@@ -80,9 +82,8 @@ func (h *Host) Writes() uint64 { return h.writes.Load() }
 
 // Apply makes the routers as planned and returns, by router, what could not be: such a router's legs
 // are not fit to be wired. Routers that are not planned are left unless prune is set; then those that
-// are provably ours go, of this run and of earlier ones. active tells for which routers this host
-// answers: the addresses that come new to those are announced.
-func (h *Host) Apply(ctx context.Context, plans []*Plan, prune bool, active func(model.RouterID) bool) map[model.RouterID]error {
+// are provably ours go, of this run and of earlier ones.
+func (h *Host) Apply(ctx context.Context, plans []*Plan, prune bool) map[model.RouterID]error {
 	problems := make(map[model.RouterID]error)
 	failed := make([]error, len(plans))
 	var g errgroup.Group
@@ -101,7 +102,7 @@ func (h *Host) Apply(ctx context.Context, plans []*Plan, prune bool, active func
 			continue
 		}
 		g.Go(func() error {
-			failed[n] = h.bring(ctx, i, p, active(p.ID))
+			failed[n] = h.bring(ctx, i, p)
 			return nil
 		})
 	}
@@ -136,30 +137,39 @@ func (h *Host) Doubt() {
 	}
 }
 
-// Announce tells the wires of a router's legs that their addresses are here.
-func (h *Host) Announce(id model.RouterID) error {
+// Announce tells the wires of a router's legs of their addresses: of each once while the host answers for
+// the leg, and anew when it does so again.
+func (h *Host) Announce(id model.RouterID, answers func(leg model.PortID) bool) error {
 	i := h.have[id]
 	if i == nil || i.plan == nil {
 		return nil
 	}
 	var errs []error
+	told := map[address]bool{}
 	for n := range i.plan.Legs {
-		errs = append(errs, i.announce(&i.plan.Legs[n], func(int) bool { return true }))
+		l := &i.plan.Legs[n]
+		if !answers(l.Port) {
+			continue
+		}
+		var frames [][]byte
+		for _, a := range l.Addrs {
+			here := address{l.Name, a.Addr()}
+			if told[here] = true; !i.told[here] {
+				frames = append(frames, announcement(l.MAC, a.Addr()))
+			}
+		}
+		if len(frames) > 0 {
+			errs = append(errs, i.ns.Send(l.Name, frames...))
+		}
 	}
+	i.told = told
 	return errors.Join(errs...)
 }
 
-func (i *instance) announce(l *Leg, which func(addr int) bool) error {
-	var frames [][]byte
-	for n, a := range l.Addrs {
-		if which(n) {
-			frames = append(frames, announcement(l.MAC, a.Addr()))
-		}
-	}
-	if len(frames) == 0 {
-		return nil
-	}
-	return i.ns.Send(l.Name, frames...)
+// address is one address of a leg.
+type address struct {
+	leg  string
+	addr netip.Addr
 }
 
 // open makes sure that the namespace is there.
@@ -195,6 +205,11 @@ var settings = [...]struct{ key, value string }{
 	{"net/ipv4/conf/all/arp_ignore", "1"},
 	{"net/ipv4/conf/all/arp_announce", "2"},
 	{"net/ipv4/conf/all/promote_secondaries", "1"},
+	// Who takes over has to find its neighbours at once, not a second after the first question was lost.
+	{"net/ipv4/neigh/default/retrans_time_ms", "100"},
+	{"net/ipv4/neigh/default/mcast_solicit", "10"},
+	{"net/ipv6/neigh/default/retrans_time_ms", "100"},
+	{"net/ipv6/neigh/default/mcast_solicit", "10"},
 	{"net/ipv6/conf/all/accept_dad", "0"},
 	{"net/ipv6/conf/default/accept_dad", "0"},
 	{"net/ipv6/conf/default/accept_ra", "0"},
@@ -203,7 +218,7 @@ var settings = [...]struct{ key, value string }{
 
 // bring makes one router as planned: devices, addresses, routes, and before any of them translation,
 // so that nothing leaves untranslated.
-func (h *Host) bring(ctx context.Context, i *instance, p *Plan, active bool) (err error) {
+func (h *Host) bring(ctx context.Context, i *instance, p *Plan) (err error) {
 	before := i.plan
 	i.plan, i.seen = nil, p
 	doubt := !i.checked
@@ -226,7 +241,7 @@ func (h *Host) bring(ctx context.Context, i *instance, p *Plan, active bool) (er
 	for c, e := range res.Refused {
 		return fmt.Errorf("chain %s of router %s: %w", c, p.ID, e)
 	}
-	if err := h.legs(ctx, i, p, doubt, active); err != nil {
+	if err := h.legs(ctx, i, p); err != nil {
 		return err
 	}
 	if err := h.routes(i, p, doubt || before == nil || !slices.Equal(before.Routes, p.Routes)); err != nil {
@@ -261,7 +276,7 @@ func (h *Host) prepare(i *instance) error {
 }
 
 // legs makes the legs that are planned, and takes others away.
-func (h *Host) legs(ctx context.Context, i *instance, p *Plan, doubt, active bool) error {
+func (h *Host) legs(ctx context.Context, i *instance, p *Plan) error {
 	links, err := i.ns.List()
 	if err != nil {
 		return err
@@ -272,19 +287,12 @@ func (h *Host) legs(ctx context.Context, i *instance, p *Plan, doubt, active boo
 	}
 	for n := range p.Legs {
 		l := &p.Legs[n]
-		fresh, err := h.leg(ctx, i, l, there[l.Name])
-		if err != nil {
+		if err := h.leg(ctx, i, l, there[l.Name]); err != nil {
 			return err
 		}
 		delete(there, l.Name)
-		added, err := h.addrs(i, l)
-		if err != nil {
+		if err := h.addrs(i, l); err != nil {
 			return err
-		}
-		if active && (fresh || len(added) > 0) {
-			if err := i.announce(l, func(n int) bool { return fresh || slices.Contains(added, n) }); err != nil {
-				h.cfg.Log.Warn("addresses not announced", "router", p.ID, "leg", l.Name, "err", err)
-			}
 		}
 	}
 	for name, l := range there {
@@ -298,54 +306,54 @@ func (h *Host) legs(ctx context.Context, i *instance, p *Plan, doubt, active boo
 }
 
 // leg makes one pair. Its host's end is set up last: an end that is up has all that it needs.
-func (h *Host) leg(ctx context.Context, i *instance, l *Leg, inside link.Link) (fresh bool, err error) {
+func (h *Host) leg(ctx context.Context, i *instance, l *Leg, inside link.Link) error {
 	outside, err := h.root.Get(l.Name)
 	if err != nil && fault.Of(err) != fault.NotFound {
-		return false, err
+		return err
 	}
 	whole := inside.Kind == "veth" && inside.Up && inside.MAC == l.MAC && inside.MTU == l.MTU && inside.Peer == outside.Index &&
 		outside.Up && outside.MTU == l.MTU
 	if whole {
-		return false, nil
+		return nil
 	}
 	h.writes.Add(1)
-	if fresh, err = h.root.EnsureVeth(link.Veth{Name: l.Name, Peer: l.Name, PeerIn: i.ns, MTU: l.MTU, PeerMAC: l.MAC}); err != nil {
-		return false, err
+	fresh, err := h.root.EnsureVeth(link.Veth{Name: l.Name, Peer: l.Name, PeerIn: i.ns, MTU: l.MTU, PeerMAC: l.MAC})
+	if err != nil {
+		return err
 	}
 	if err := i.ns.DisableTxOffload(l.Name); err != nil { // the switch does not finish checksums
-		return fresh, err
+		return err
 	}
 	if fresh || !outside.Up {
 		if err := h.root.DisableIPv6(l.Name); err != nil {
-			return fresh, err
+			return err
 		}
 		if h.cfg.Userspace {
 			if err := h.root.Quiet(ctx, l.Name); err != nil {
-				return fresh, err
+				return err
 			}
 		}
 	}
 	if err := i.ns.SetUp(l.Name); err != nil {
-		return fresh, err
+		return err
 	}
-	return fresh, h.root.SetUp(l.Name)
+	return h.root.SetUp(l.Name)
 }
 
-// addrs gives a leg its addresses and takes others away; it returns the places of those that are new.
-func (h *Host) addrs(i *instance, l *Leg) (added []int, err error) {
+// addrs gives a leg its addresses and takes others away.
+func (h *Host) addrs(i *instance, l *Leg) error {
 	have, err := i.ns.Addrs(l.Name)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for n, a := range l.Addrs {
+	for _, a := range l.Addrs {
 		if slices.Contains(have, a) {
 			continue
 		}
 		h.writes.Add(1)
 		if err := i.ns.EnsureAddr(l.Name, a); err != nil {
-			return nil, err
+			return err
 		}
-		added = append(added, n)
 	}
 	for _, a := range have {
 		if slices.Contains(l.Addrs, a) || a.Addr().IsLinkLocalUnicast() && a.Addr().Is6() {
@@ -353,10 +361,10 @@ func (h *Host) addrs(i *instance, l *Leg) (added []int, err error) {
 		}
 		h.writes.Add(1)
 		if err := i.ns.DeleteAddr(l.Name, a); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return added, nil
+	return nil
 }
 
 // routes makes the routes that are planned and takes other static ones away. One that the kernel

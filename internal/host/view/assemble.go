@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"weft/internal/host/firewall"
 	"weft/internal/host/hoststate"
 	"weft/internal/host/iptables/table"
 	"weft/internal/host/ovs/vsw"
+	"weft/internal/host/standin"
 	"weft/internal/model"
 )
 
@@ -22,8 +24,12 @@ func assemble(f *facts) *Host {
 		Int: f.bridge(hoststate.BrInt), Tun: f.bridge(hoststate.BrTun),
 		PatchTun: f.switchDevice(hoststate.PatchTun, RolePatch), PatchInt: f.switchDevice(hoststate.PatchInt, RolePatch),
 	}
+	// Which tunnels the switch has had long enough to judge cannot be seen: all of them.
+	f.reach.Update(f.state, f.at.Add(-time.Minute))
+	f.reach.Update(f.state, f.at)
 	countFlows(&h.Int, f.intFlows)
 	countFlows(&h.Tun, f.tunFlows)
+	h.Services = f.services()
 	f.ports(h)
 	f.uplinks(h)
 	f.tunnels(h)
@@ -77,9 +83,18 @@ func (f *facts) hostDevice(name string, role Role) Device {
 func (f *facts) ports(h *Host) {
 	vlans := hoststate.NewVLANs()
 	hoststate.RecoverVLANs(vlans, f.state)
-	joined := hoststate.Join(hoststate.Config{}, false, f.view, f.state, vlans)
+	joined := hoststate.Join(hoststate.Config{Reach: f.reach}, false, f.view, f.state, vlans)
+	f.addRouters(h, joined)
 	known := map[string]bool{}
+	for i := range h.Routers {
+		for _, l := range h.Routers[i].Legs {
+			known[l.Name] = true
+		}
+	}
 	for i := range joined.Ports {
+		if joined.Ports[i].Leg {
+			continue
+		}
 		p := f.port(&joined.Ports[i])
 		h.Ports = append(h.Ports, p)
 		known[p.Devices[len(p.Devices)-1].Name] = true
@@ -90,7 +105,7 @@ func (f *facts) ports(h *Host) {
 	}
 	for _, name := range br.Ports {
 		i := f.state.Interface(name)
-		if i == nil || name == hoststate.BrInt || i.Type == "patch" || known[name] {
+		if i == nil || name == hoststate.BrInt || i.Type == "patch" || name == standin.Device || known[name] {
 			continue
 		}
 		id, err := model.ParseUUID(i.ExternalIDs["iface-id"])
@@ -260,6 +275,13 @@ func (f *facts) uplinks(h *Host) {
 		if port := f.state.Port(peer); port != nil {
 			p.Bridge = port.Bridge
 		}
+		if b := f.state.Bridge(p.Bridge); b != nil {
+			for _, other := range b.Ports {
+				if other != peer && other != p.Bridge {
+					p.Others = append(p.Others, f.hostDevice(other, RoleUplink))
+				}
+			}
+		}
 		h.Physicals = append(h.Physicals, p)
 	}
 }
@@ -274,6 +296,14 @@ func (f *facts) tunnels(h *Host) {
 	for _, p := range f.view.Peers {
 		peers[p.Tunnel]++
 	}
+	served := map[netip.Addr]int{}
+	for _, r := range f.view.Routers {
+		for _, g := range r.Gateways {
+			if r.AdminStateUp && g.Host != f.host {
+				served[g.Tunnel]++
+			}
+		}
+	}
 	for _, name := range br.Ports {
 		i := f.state.Interface(name)
 		if i == nil || !hoststate.IsTunnel(name) {
@@ -283,7 +313,10 @@ func (f *facts) tunnels(h *Host) {
 		// An address that cannot be read stays unset.
 		t.Local, _ = netip.ParseAddr(i.Options["local_ip"])
 		t.Remote, _ = netip.ParseAddr(i.Options["remote_ip"])
-		t.Peers = peers[t.Remote]
+		t.Peers, t.Routers = peers[t.Remote], served[t.Remote]
+		if st := i.BFDStatus; len(st) > 0 {
+			t.BFD = &BFD{State: st["state"], Forwarding: st["forwarding"] == "true", Diagnostic: st["diagnostic"], Flaps: st["flap_count"]}
+		}
 		if !h.TunnelAddr.IsValid() {
 			h.TunnelAddr = t.Local
 		}
@@ -318,6 +351,14 @@ func (f *facts) networks(h *Host) {
 		if n := byID[p.NetworkID]; n != nil && p.VLAN > 0 {
 			n.VLAN = p.VLAN
 			n.Ports++
+		}
+	}
+	for i := range h.Routers {
+		for _, l := range h.Routers[i].Legs {
+			if n := byID[l.NetworkID]; n != nil && l.VLAN > 0 {
+				n.VLAN = l.VLAN
+				n.Legs++
+			}
 		}
 	}
 	for _, p := range f.view.Peers {

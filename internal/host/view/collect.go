@@ -48,6 +48,9 @@ type facts struct {
 	tunFlows []openflow.FlowStats
 	filter   *filter
 	sets     []Set
+	routers  map[model.RouterID]*routerFacts
+	served   bool // the services' namespace is there
+	reach    hoststate.Reach
 	problems []string
 }
 
@@ -70,6 +73,9 @@ func Collect(ctx context.Context, s Sources) (*Host, error) {
 	}
 	if err := f.readLinks(); err != nil {
 		f.problem("reading the host's devices", err)
+	}
+	if err := f.readRouters(ctx); err != nil {
+		f.problem("reading the routers' namespaces", err)
 	}
 	if err := f.readFilter(ctx); err != nil {
 		f.problem("reading the packet filter", err)
@@ -150,21 +156,29 @@ func (f *facts) readLinks() error {
 		return err
 	}
 	defer ns.Close()
-	all, err := ns.List()
-	if err != nil {
+	if f.links, err = devices(ns); err != nil {
 		return err
 	}
-	f.links = make(map[string]device, len(all))
+	f.guests = map[string]string{}
+	return f.readGuests()
+}
+
+// devices reads the devices of a namespace.
+func devices(ns *link.Namespace) (map[string]device, error) {
+	all, err := ns.List()
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]device, len(all))
 	for _, l := range all {
 		d := device{Link: l}
 		// A device that has gone meanwhile has none.
 		if d.Counters, err = ns.Counters(l.Name); err != nil && fault.Of(err) != fault.NotFound {
-			return err
+			return nil, err
 		}
-		f.links[l.Name] = d
+		out[l.Name] = d
 	}
-	f.guests = map[string]string{}
-	return f.readGuests()
+	return out, nil
 }
 
 // readGuests finds the guests that are namespaces, by their cards.

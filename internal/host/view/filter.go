@@ -33,7 +33,7 @@ func (f *facts) readFilter(ctx context.Context) error {
 	defer cancel()
 	fl := &filter{chains: map[string][]Rule{}, entered: map[string]Count{}}
 	for _, fam := range []struct{ name, command, tables string }{{"IPv4", "iptables", "ip"}, {"IPv6", "ip6tables", "ip6"}} {
-		text, err := saved(ctx, fam.command, fam.tables)
+		text, err := saved(ctx, fam.command, fam.tables, "filter", chainPrefix)
 		if err != nil {
 			return err
 		}
@@ -61,15 +61,16 @@ func (f *facts) readFilter(ctx context.Context) error {
 	return nil
 }
 
-// saved returns the filter table of one family from whichever backend has Neutron's chains, "" if none has.
-func saved(ctx context.Context, command, tables string) (string, error) {
+// saved returns a table of one family from whichever backend has Neutron's chains there, whose names begin with prefix;
+// "" if none has.
+func saved(ctx context.Context, command, tables, name, prefix string) (string, error) {
 	missing := 0
 	for _, backend := range []string{"nft", "legacy"} {
 		// iptables-legacy-save would make the tables that it looks for.
 		if names, err := os.ReadFile("/proc/thread-self/net/" + tables + "_tables_names"); backend == "legacy" && (err != nil || len(names) == 0) {
 			continue
 		}
-		text, err := output(ctx, command+"-"+backend+"-save", "-c", "-t", "filter")
+		text, err := output(ctx, command+"-"+backend+"-save", "-c", "-t", name)
 		if errors.Is(err, exec.ErrNotFound) {
 			missing++
 			continue
@@ -77,7 +78,7 @@ func saved(ctx context.Context, command, tables string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if strings.Contains(text, "\n:"+chainPrefix) {
+		if strings.Contains(text, "\n:"+prefix) {
 			return text, nil
 		}
 	}

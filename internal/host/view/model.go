@@ -43,15 +43,17 @@ type Host struct {
 	Revision uint64 `json:"revision"`
 
 	Ports    []Port    `json:"ports"`    // in order of their ids
+	Routers  []Router  `json:"routers"`  // in order of their ids
 	Networks []Network `json:"networks"` // in order of their VLAN ids
 	Int      Bridge    `json:"br_int"`
 	Tun      Bridge    `json:"br_tun"`
 	// PatchTun is on br-int, PatchInt on br-tun: the two ends of the way between them.
 	PatchTun  Device     `json:"patch_tun"`
 	PatchInt  Device     `json:"patch_int"`
-	Physicals []Physical `json:"physicals"` // in order of their names
-	Tunnels   []Tunnel   `json:"tunnels"`   // in order of their remote ends
-	Sets      []Set      `json:"sets"`      // in order of their names
+	Physicals []Physical `json:"physicals"`          // in order of their names
+	Tunnels   []Tunnel   `json:"tunnels"`            // in order of their remote ends
+	Sets      []Set      `json:"sets"`               // in order of their names
+	Services  *Services  `json:"services,omitempty"` // nil: the host has none
 	// Cut is what was dropped of connections that a removed rule had allowed.
 	Cut Count `json:"cut"`
 	// Others are ports of br-int that nobody plugged in for a port of the API.
@@ -107,6 +109,9 @@ const (
 	RoleInternal Role = "internal"
 	RolePatch    Role = "patch"
 	RoleTunnel   Role = "tunnel"
+	RoleLeg      Role = "leg"    // of a router
+	RoleUplink   Role = "uplink" // of a physical network's bridge, not to br-int
+	RoleServices Role = "services"
 	RoleOther    Role = "other"
 )
 
@@ -145,7 +150,7 @@ func (d *Device) ToVM() Count {
 // sendsToWire reports whether what the device transmits goes away from the VMs.
 func (d *Device) sendsToWire() bool {
 	switch d.Role {
-	case RoleVethIn, RoleTunnel:
+	case RoleVethIn, RoleTunnel, RoleUplink, RoleServices:
 		return true
 	case RolePatch: // the ends on br-int send, their peers receive
 		return d.Name == "patch-tun" || strings.HasPrefix(d.Name, "int-")
@@ -210,6 +215,7 @@ type Network struct {
 	MTU          int            `json:"mtu,omitempty"`
 	Subnets      []netip.Prefix `json:"subnets,omitempty"`
 	Ports        int            `json:"ports"` // plugged in on this host
+	Legs         int            `json:"legs"`  // of routers on this host
 	Peers        int            `json:"peers"` // on other hosts
 
 	// From br-tun's flow counters.
@@ -246,6 +252,16 @@ type Tunnel struct {
 	Remote     netip.Addr `json:"remote,omitzero"`
 	RemoteName string     `json:"remote_name,omitempty"` // the host does not know it; a caller may
 	Peers      int        `json:"peers"`                 // ports behind it
+	Routers    int        `json:"routers"`               // that the host behind it serves, and networks here have legs of
+	BFD        *BFD       `json:"bfd,omitempty"`         // nil: the switch does not watch it
+}
+
+// BFD is what the switch's own watch of a tunnel says (RFC 5880; ovs-vswitchd.conf.db(5), bfd_status).
+type BFD struct {
+	State      string `json:"state"` // up, down, init, admin_down
+	Forwarding bool   `json:"forwarding"`
+	Diagnostic string `json:"diagnostic,omitempty"`
+	Flaps      string `json:"flaps,omitempty"` // how often it went up or down
 }
 
 // Physical is the way to a physical network.
@@ -253,6 +269,8 @@ type Physical struct {
 	Bridge string `json:"bridge"`
 	Int    Device `json:"int"` // on br-int
 	Phy    Device `json:"phy"` // on the bridge
+	// Others are the bridge's other ports: those that lead into the physical network.
+	Others []Device `json:"others,omitempty"`
 }
 
 // network returns the network of an id, or nil.

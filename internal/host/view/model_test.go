@@ -64,6 +64,10 @@ func compute1() *Host {
 			Device: Device{Name: "gre-0a000115", Role: RoleTunnel, Present: true, Up: true, OFPort: 2, Rx: Count{161, 15456}, Tx: Count{191, 17850}},
 			Type:   "gre", Local: addr("10.0.1.31"), Remote: addr("10.0.1.21"), RemoteName: "network1", Peers: 1,
 		}},
+		Services: &Services{
+			Device: Device{Name: "weft-svc", Role: RoleServices, Present: true, Up: true, OFPort: 9, MTU: 1280, Rx: Count{31, 9800}, Tx: Count{34, 3100}},
+			Netns:  "weft-services", There: true, Metadata: Count{28, 2700}, DNS: Count{6, 400},
+		},
 		Sets: []Set{{Name: "NIPv4c1d5e0f2-4b7a-4e19-8a33-", Family: "IPv4", Group: "c1d5e0f2-4b7a-4e19-8a33-2f1e6d7c8b90", Members: 2}},
 	}
 }
@@ -72,7 +76,7 @@ func compute1() *Host {
 func emptyHost() *Host {
 	h := compute1()
 	h.Name, h.TunnelAddr = "compute9", netip.Addr{}
-	h.Ports, h.Networks, h.Tunnels, h.Sets = nil, nil, nil, nil
+	h.Ports, h.Networks, h.Tunnels, h.Sets, h.Services = nil, nil, nil, nil, nil
 	h.Int.Drops = nil
 	h.PatchTun.Rx, h.PatchTun.Tx = Count{}, Count{}
 	return h
@@ -128,7 +132,7 @@ func troubledHost() *Host {
 	open.Filtered, open.Chains, open.SetNames = false, nil, nil
 
 	h.Ports = []Port{refused, waiting, direct, open}
-	h.PatchInt.Present = false
+	h.PatchInt.Present, h.Services.There = false, false
 	h.Physicals = []Physical{{
 		Bridge: "br-ex",
 		Int:    Device{Name: "int-br-ex", Role: RolePatch, Present: true, Up: true, OFPort: 6, Rx: Count{1200, 96000}, Tx: Count{900, 81000}},

@@ -23,7 +23,9 @@ type scene struct {
 	facts    []string // about the host, one phrase each
 	lanes    []lane
 	hidden   string // what is left out, "" if nothing
-	uplinks  []lane // and what else is plugged into br-int; they have no state
+	routers  []routerWords
+	moreRtrs string // what is left out of them
+	uplinks  []lane // and what else is plugged into br-int; most have no state
 	intFacts []string
 	patch    patchWords
 	tunFacts []string
@@ -77,6 +79,8 @@ type tunnelWords struct {
 	host    string // of the other end
 	address string
 	peers   string
+	serves  string // "" if no router
+	watch   string // what BFD says, "" if it does not watch
 	device  Device
 	state   State
 	reason  string
@@ -104,7 +108,15 @@ func compose(h *Host, o Options) *scene {
 	for i := range ports {
 		s.lanes = append(s.lanes, portLane(h, &ports[i], o))
 	}
-	s.hidden = hiddenPorts(hidden)
+	var states []State
+	for _, p := range hidden {
+		states = append(states, p.State)
+	}
+	s.hidden = hiddenOf(states, "port")
+	s.routers, s.moreRtrs = composeRouters(h, o)
+	if h.Services != nil {
+		s.uplinks = append(s.uplinks, servicesLane(h.Services))
+	}
 	for i := range h.Physicals {
 		s.uplinks = append(s.uplinks, uplinkLane(&h.Physicals[i]))
 	}
@@ -178,7 +190,11 @@ func hostFacts(h *Host) []string {
 	if h.TunnelAddr.IsValid() {
 		out = append(out, "tunnel address "+h.TunnelAddr.String())
 	}
-	out = append(out, plural(len(h.Ports), "port")+" on "+plural(len(h.Networks), "network"))
+	what := plural(len(h.Ports), "port")
+	if len(h.Routers) > 0 {
+		what += ", " + plural(len(h.Routers), "router")
+	}
+	out = append(out, what+" on "+plural(len(h.Networks), "network"))
 	if h.OVSVersion != "" {
 		out = append(out, "Open vSwitch "+h.OVSVersion)
 	}
@@ -191,19 +207,23 @@ func hostFacts(h *Host) []string {
 	return out
 }
 
-func hiddenPorts(hidden []Port) string {
+// hiddenOf says how many are not shown, and their states.
+func hiddenOf(hidden []State, what string) string {
 	if len(hidden) == 0 {
 		return ""
 	}
 	by := map[State]int{}
-	for _, p := range hidden {
-		by[p.State]++
+	for _, st := range hidden {
+		by[st]++
 	}
 	var parts []string
 	for _, st := range []State{Failed, Waiting, Active} {
 		if by[st] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", by[st], st))
 		}
+	}
+	if what != "port" {
+		return fmt.Sprintf("... and %d more %ss: %s (--all shows them)", len(hidden), what, strings.Join(parts, ", "))
 	}
 	return fmt.Sprintf("... and %d more: %s (--all shows them)", len(hidden), strings.Join(parts, ", "))
 }
@@ -277,10 +297,20 @@ func filterOf(h *Host, p *Port, o Options) *filterWords {
 }
 
 func uplinkLane(p *Physical) lane {
-	return lane{
+	l := lane{
 		name: p.Bridge, details: []string{"bridge of a physical network"}, devices: []Device{p.Phy, p.Int},
 		plugged: p.Int.OFPort > 0, plug: []string{portNumber(p.Int.OFPort)},
 	}
+	switch n := len(p.Others); {
+	case n == 0:
+		l.details = append(l.details, "nothing else is plugged into it")
+	case n > 1:
+		l.details = append(l.details, fmt.Sprintf("%d more devices plugged into it", n-1))
+		fallthrough
+	default:
+		l.devices = append([]Device{p.Others[0]}, l.devices...)
+	}
+	return l
 }
 
 func bridgeFacts(b *Bridge) []string {
@@ -298,7 +328,7 @@ func bridgeFacts(b *Bridge) []string {
 }
 
 func tunnelState(t Tunnel) State {
-	if t.OFPort <= 0 || t.Error != "" {
+	if t.OFPort <= 0 || t.Error != "" || t.BFD != nil && !t.BFD.Forwarding {
 		return Failed
 	}
 	return Active
@@ -310,11 +340,20 @@ func tunnelOf(t *Tunnel) tunnelWords {
 		w.host, w.address = w.address, "other host"
 	}
 	w.peers = plural(t.Peers, "port") + " there"
-	if w.state == Failed {
+	if t.Routers > 0 {
+		w.serves = "serves " + plural(t.Routers, "router")
+	}
+	if t.BFD != nil {
+		w.watch = "BFD " + t.BFD.State
+	}
+	switch {
+	case w.state != Failed:
+	case t.Error != "":
+		w.reason = t.Error
+	case t.OFPort <= 0:
 		w.reason = "Open vSwitch cannot use it"
-		if t.Error != "" {
-			w.reason = t.Error
-		}
+	default:
+		w.reason = "the host is not heard"
 	}
 	return w
 }
@@ -357,7 +396,11 @@ func networkOf(n *Network) networkWords {
 	if n.MTU > 0 {
 		rest = append(rest, fmt.Sprintf("mtu %d", n.MTU))
 	}
-	rest = append(rest, plural(n.Ports, "port")+" here", fmt.Sprintf("%d elsewhere", n.Peers))
+	here := plural(n.Ports, "port")
+	if n.Legs > 0 {
+		here += " and " + plural(n.Legs, "router leg")
+	}
+	rest = append(rest, here+" here", fmt.Sprintf("%d elsewhere", n.Peers))
 	w.rest = strings.Join(rest, ", ")
 	switch n.Type {
 	case "gre", "vxlan", "geneve":
@@ -438,6 +481,7 @@ func flowReason(bridge string, d *FlowDrop) string {
 func legendOf(h *Host) []legendEntry {
 	roles := map[Role]bool{}
 	chains, sets := false, len(h.Sets) > 0
+	watched := slices.ContainsFunc(h.Tunnels, func(t Tunnel) bool { return t.BFD != nil })
 	for _, p := range h.Ports {
 		for _, d := range p.Devices {
 			roles[d.Role] = true
@@ -455,7 +499,11 @@ func legendOf(h *Host) []legendEntry {
 	add(roles[RoleVethIn], "qvb / qvo", "a virtual cable from that bridge (qvb) to br-int (qvo)")
 	add(chains, "iptables", "security groups: -i to the VM, -o from it, -s from no address but the port's own")
 	add(sets, "ipset", "the addresses of a remote group's members, which its rules match")
+	add(h.Services != nil, "services", "metadata (169.254.169.254) and DNS, answered on this host to its own guests alone")
 	add(len(h.Others) > 0, "not ours", "a port of br-int that somebody made by hand: nothing is known of it, it has no flows")
+	add(len(h.Routers) > 0, "qrouter-", "a router: a network namespace that forwards; translations are counted in connections")
+	add(len(h.Routers) > 0, "qr- / qg-", "a router's leg on a tenant network / on its external one: a virtual cable to br-int")
+	add(watched, "BFD", "the switch's watch of a tunnel: when it is down, the next gateway answers for routers")
 	add(roles[RoleInternal], "internal", "a device of the switch itself, as routers have")
 	add(h.Int.Present, "br-int", "the host's switch; the VLAN id (tag) of a network means something here alone")
 	add(h.PatchTun.Present, "patch", "the way from br-int to br-tun")

@@ -95,11 +95,18 @@ func svgLanes(d *svgDoc, s *scene, top int) int {
 		y = svgLane(d, &s.lanes[i], y) + laneGap
 	}
 	note := s.hidden
-	if len(s.lanes) == 0 {
+	if len(s.lanes)+len(s.routers) == 0 {
 		note = "no ports: none is bound to this host and none is plugged in"
 	}
 	if note != "" {
 		d.text(svgMargin, y+14, fontBody, "soft", note, lanesEnd-svgMargin)
+		y += 40
+	}
+	for i := range s.routers {
+		y = svgRouter(d, &s.routers[i], y) + laneGap
+	}
+	if s.moreRtrs != "" {
+		d.text(svgMargin, y+14, fontBody, "soft", s.moreRtrs, lanesEnd-svgMargin)
 		y += 40
 	}
 	for i := range s.uplinks {
@@ -124,6 +131,11 @@ func svgColumns(d *svgDoc, s *scene, top int) {
 		}
 	}
 	if len(s.lanes) == 0 {
+		if len(s.routers) > 0 {
+			column(vmLeft, vmWidth, "Router", "→ counts what it sent, ← what was sent to it")
+			column(devLeft, netnsWidth, "Network namespace", "forwards and translates; a translation's counts are connections")
+			column(legLeft, legWidth, "Legs", "virtual cables from the namespace to br-int")
+		}
 		return
 	}
 	column(vmLeft, vmWidth, "VM", "→ counts what it sent, ← what was sent to it")
@@ -169,7 +181,7 @@ func svgLane(d *svgDoc, l *lane, y int) int {
 		if !dev.Present {
 			kind = "wire gone"
 		}
-		if dev.Role == RoleVethOut || dev.Role == RolePatch && i > 0 {
+		if dev.Role == RoleVethOut || dev.Role == RolePatch && i > 0 && l.devices[i-1].Role == RolePatch {
 			d.line(last, wire-2, x, wire-2, kind)
 			d.line(last, wire+2, x, wire+2, kind)
 		} else {
@@ -327,14 +339,15 @@ func svgTunnel(d *svgDoc, t *tunnelWords, y int) {
 	d.rect(remote, "vm", 10)
 	d.text(remote.x+14, y+22, fontStrong, "ink", t.host, remote.w-28)
 	d.text(remote.x+14, y+40, fontMono, "ink", t.address, remote.w-28)
-	d.text(remote.x+14, y+57, fontSmall, "soft", t.peers, remote.w-28)
+	d.text(remote.x+14, y+57, fontSmall, "soft", remoteFacts(t), remote.w-28)
 	class, end := "device", "plug good"
 	if t.state == Failed {
 		class, end = "device broken", "plug bad"
 	}
 	d.line(remoteLeft+remoteWidth, wire, tunnelLeft, wire, "wire tunnel")
 	d.rect(box{tunnelLeft, y, tunnelWidth, tunnelHeight}, class, 6)
-	d.text(tunnelLeft+12, y+22, fontName, "ink", t.device.Name, tunnelWidth-20)
+	d.text(tunnelLeft+12, y+22, fontName, "ink", t.device.Name, tunnelWidth-20-textWidth(fontSmall, t.watch))
+	d.textEnd(tunnelLeft+tunnelWidth-10, y+22, fontSmall, map[bool]string{true: "bad", false: "good"}[t.state == Failed], t.watch, 100)
 	if t.reason != "" {
 		for i, line := range wrap(strings.Fields(t.reason), " ", fontSmall, tunnelWidth-20) {
 			if i < 2 {
@@ -352,6 +365,14 @@ func svgTunnel(d *svgDoc, t *tunnelWords, y int) {
 	}
 	d.rect(box{svgTunLeft - 5, wire - 7, 14, 14}, end, 3)
 	d.text(svgTunLeft+20, wire+5, fontBody, "ink", portNumber(t.device.OFPort), 120)
+}
+
+// remoteFacts says in one line what is behind a tunnel.
+func remoteFacts(t *tunnelWords) string {
+	if t.serves == "" {
+		return t.peers
+	}
+	return strings.TrimSuffix(t.peers, " there") + ", " + t.serves
 }
 
 func svgNetworks(d *svgDoc, s *scene, y int) int {

@@ -69,7 +69,7 @@ func textLanes(c *canvas, s *scene, y int, o Options) int {
 	for i, f := range s.intFacts {
 		c.put(barLeft+2, top+1+i, faint, clip(f, barText))
 	}
-	c.put(0, top+1, faint, "packets and bytes:  → from the VMs   ← to the VMs")
+	c.put(0, top+1, faint, "packets and bytes:  "+arrows(s))
 	y = top + 2 + len(s.intFacts)
 	compact := len(s.lanes) > fullLanes && !o.Rules
 	for i := range s.lanes {
@@ -84,8 +84,15 @@ func textLanes(c *canvas, s *scene, y int, o Options) int {
 		c.put(2, y, faint, clip(s.hidden, laneEnd-2))
 		y += 2
 	}
-	if len(s.lanes) == 0 {
+	if len(s.lanes)+len(s.routers) == 0 {
 		c.put(2, y, faint, "no ports: none is bound to this host and none is plugged in")
+		y += 2
+	}
+	for i := range s.routers {
+		y = textRouter(c, &s.routers[i], y) + 1
+	}
+	if s.moreRtrs != "" {
+		c.put(2, y, faint, clip(s.moreRtrs, laneEnd-2))
 		y += 2
 	}
 	for i := range s.uplinks {
@@ -313,7 +320,7 @@ func textCompact(c *canvas, l *lane, y int) int {
 	y++
 	if len(l.devices) > 0 && l.devices[0].Present {
 		d := &l.devices[0]
-		if d.Role == RolePatch {
+		if d.Role == RolePatch || d.Role == RoleUplink {
 			d = &l.devices[len(l.devices)-1]
 		}
 		c.put(3, y, plain, "→"+textCount(d.FromVM())+"  ←"+textCount(d.ToVM()))
@@ -410,19 +417,24 @@ func textTunnels(c *canvas, s *scene, y int) int {
 // textTunnel draws a tunnel with the host at its other end, and returns the next row.
 func textTunnel(c *canvas, t *tunnelWords, y int) int {
 	rows := []string{t.address, t.peers}
+	for _, r := range []string{t.serves, t.watch} {
+		if r != "" {
+			rows = append(rows, r)
+		}
+	}
 	c.box(0, y, hostWidth, len(rows)+2, thin, plain, t.host)
 	for i, r := range rows {
 		c.put(2, y+1+i, faint, clip(r, hostWidth-4))
 	}
 	c.over(hostWidth-1, y+1, plain, '├')
 	textTunnelWire(c, t, y+1)
-	return y + 4
+	return y + 2 + len(rows)
 }
 
 // textTunnelCompact draws a tunnel in two rows, and returns the next.
 func textTunnelCompact(c *canvas, t *tunnelWords, y int) int {
 	c.put(0, y, plain, clip(t.host, hostWidth-1))
-	c.put(0, y+1, faint, clip(t.peers, hostWidth-1))
+	c.put(0, y+1, faint, clip(textWatch(t), hostWidth-1))
 	textTunnelWire(c, t, y)
 	return y + 2
 }
@@ -445,6 +457,14 @@ func textTunnelWire(c *canvas, t *tunnelWords, y int) {
 	}
 	c.put(x, y, faint, strings.Repeat("─", tunLeft-x))
 	c.put(hostWidth+1, y+1, plain, "→"+textCount(t.device.FromVM())+" ←"+textCount(t.device.ToVM()))
+}
+
+// arrows says what the arrows beside counters mean.
+func arrows(s *scene) string {
+	if len(s.routers) > 0 {
+		return "→ from VMs and routers   ← to them"
+	}
+	return "→ from the VMs   ← to the VMs"
 }
 
 func textNetworks(c *canvas, s *scene, y int) int {

@@ -39,6 +39,7 @@ type Config struct {
 	Now          func() time.Time
 	Random       func() [16]byte
 	L2Population bool
+	DNSDomain    string // of host names, with a final dot
 	// Rebind binds ports of a host again that could not be bound before it was known, and gives routers
 	// their gateway hosts. It runs in the transaction that writes the host, and in one more as long as it returns
 	// true; before is what the host was, nil when it was not known. nil: nothing is done.

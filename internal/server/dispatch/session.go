@@ -161,7 +161,7 @@ func (ses *session) deliver(s *Server, m outbound) error {
 		return ses.write(s, &hostpb.ServerMessage{Kind: &hostpb.ServerMessage_Bookmark{Bookmark: &hostpb.Bookmark{Revision: m.bookmark}}})
 	}
 	s.metrics.completes.Inc()
-	settings := &hostpb.Settings{L2Population: s.cfg.L2Population}
+	settings := &hostpb.Settings{L2Population: s.cfg.L2Population, DnsDomain: s.cfg.DNSDomain}
 	chunks := chunk(m.view)
 	for i, objects := range chunks {
 		c := &hostpb.Complete{Revision: m.view.Revision, More: i < len(chunks)-1, Objects: objects, Settings: settings, History: m.view.History[:]}
@@ -209,6 +209,14 @@ func chunk(v *model.HostView) []*hostpb.Objects {
 	}
 	for _, o := range v.Ports {
 		d.Ports = append(d.Ports, o)
+		step()
+	}
+	for _, o := range v.Routers {
+		d.Routers = append(d.Routers, o)
+		step()
+	}
+	for _, o := range v.Floating {
+		d.Floating = append(d.Floating, o)
 		step()
 	}
 	if n > 0 || len(out) == 0 {

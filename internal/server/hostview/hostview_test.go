@@ -97,6 +97,35 @@ func TestView_holdsOnlyWhatConcernsTheHost(t *testing.T) {
 	}
 }
 
+// TestView_tellsNamesAndInstances: a host is told what its guests ask it for.
+func TestView_tellsNamesAndInstances(t *testing.T) {
+	s := storetest.Open(t)
+	update(t, s, func(tx *store.Tx) {
+		tx.PutHost(host(1, 31))
+		tx.PutHost(host(2, 32))
+		n := network(0, model.Segment{Type: model.TypeVLAN, Physical: "physnet1", Tag: 7})
+		n.DNSDomain = "corp.example."
+		tx.PutNetwork(n)
+		own := port(0, 0, "compute1")
+		own.ProjectID, own.DNSDomain, own.Tags = "demo", "port.example.", []string{"weft:hostname=web1"}
+		tx.PutPort(own)
+		named := port(1, 0, "compute2")
+		named.DNSName = "db"
+		tx.PutPort(named)
+		tx.PutPort(port(2, 0, "compute2")) // without a name, and needs no tunnel
+	})
+	v := hostview.View(s.Snapshot(), "compute1")
+	if p := v.Ports[portID(0)]; p == nil || p.ProjectID != "demo" || p.DNSDomain != "port.example." || p.Instance.Hostname != "web1" {
+		t.Errorf("port %+v", p)
+	}
+	if n := v.Networks[netID(0)]; n == nil || n.DNSDomain != "corp.example." {
+		t.Errorf("network %+v", n)
+	}
+	if p := v.Peers[portID(1)]; len(v.Peers) != 1 || p == nil || p.DNSName != "db" || p.Tunnel.IsValid() || len(p.Addrs) != 1 {
+		t.Errorf("peers %v", v.Peers)
+	}
+}
+
 // mutate makes one random change.
 func mutate(t *rapid.T, tx *store.Tx) {
 	pick := func(label string, n int) int { return rapid.IntRange(0, n-1).Draw(t, label) }
@@ -107,6 +136,7 @@ func mutate(t *rapid.T, tx *store.Tx) {
 		p := port(pick("port", 12), pick("net", 3), hosts[pick("host", 4)], pick("group", 3))
 		p.AdminStateUp = pick("up", 4) > 0
 		p.PortSecurity = pick("ps", 4) > 0
+		p.DNSName = []string{"", "web"}[pick("name", 2)]
 		if pick("pair", 3) == 0 {
 			p.AddressPairs = []model.AddressPair{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), MAC: p.MAC}}
 		}

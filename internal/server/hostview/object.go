@@ -25,6 +25,7 @@ func portView(p *model.Port) *model.PortView {
 		ID: p.ID, NetworkID: p.NetworkID, Revision: p.SpecRevision, MAC: p.MAC, FixedIPs: p.FixedIPs,
 		AdminStateUp: p.AdminStateUp, DeviceOwner: p.DeviceOwner, DeviceID: p.DeviceID, PortSecurity: p.PortSecurity,
 		AddressPairs: p.AddressPairs, DHCPOptions: p.DHCPOptions, DNSName: p.DNSName, Firewall: p.Binding.Firewall,
+		ProjectID: p.ProjectID, DNSDomain: p.DNSDomain, Instance: p.Instance(),
 	}
 	if p.PortSecurity {
 		v.SecurityGroups = p.SecurityGroups
@@ -56,7 +57,7 @@ func networkView(s *store.Snapshot, id model.NetworkID, host string) *model.Netw
 	if !ok {
 		return nil
 	}
-	v := &model.NetworkView{ID: id, Revision: n.Revision, AdminStateUp: n.AdminStateUp, MTU: n.MTU, Segment: segment}
+	v := &model.NetworkView{ID: id, Revision: n.Revision, AdminStateUp: n.AdminStateUp, MTU: n.MTU, Segment: segment, DNSDomain: n.DNSDomain}
 	for sub := range s.SubnetsByNetwork(id) {
 		v.Subnets = append(v.Subnets, model.SubnetView{
 			ID: sub.ID, CIDR: sub.CIDR, Gateway: sub.Gateway, EnableDHCP: sub.EnableDHCP, DNS: sub.DNS,
@@ -81,25 +82,32 @@ func dhcpPort(s *store.Snapshot, id model.NetworkID) *model.Port {
 	return nil
 }
 
-// peerView is a port elsewhere as the host sees it; nil when it is not elsewhere, or when its
-// network needs no tunnel to reach it. Legs of routers are none: RouterView tells where they are.
+// peerView is a port elsewhere as the host sees it; nil when it is not elsewhere. On a network that needs
+// no tunnel to reach it, hosts need to know only the ports that have a DNS name. Legs of routers are none: RouterView
+// tells where they are.
 func peerView(s *store.Snapshot, id model.PortID, host string) *model.PeerView {
 	p := s.Port(id)
 	if p == nil || p.IsRouterPort() || !p.AdminStateUp || p.Binding.HostID == "" || p.Binding.HostID == host || p.Binding.VIFType != model.VIFOVS {
-		return nil
-	}
-	h := s.Host(p.Binding.HostID)
-	if h == nil || !h.TunnelAddr.IsValid() {
 		return nil
 	}
 	n := s.Network(p.NetworkID)
 	if n == nil {
 		return nil
 	}
-	if segment, ok := segmentOn(n, s.Host(host)); !ok || !segment.Type.IsTunnel() {
+	segment, ok := segmentOn(n, s.Host(host))
+	if !ok {
 		return nil
 	}
-	v := &model.PeerView{PortID: id, NetworkID: p.NetworkID, MAC: p.MAC, Tunnel: h.TunnelAddr}
+	v := &model.PeerView{PortID: id, NetworkID: p.NetworkID, MAC: p.MAC, DNSName: p.DNSName, DNSDomain: p.DNSDomain}
+	if segment.Type.IsTunnel() {
+		h := s.Host(p.Binding.HostID)
+		if h == nil || !h.TunnelAddr.IsValid() {
+			return nil
+		}
+		v.Tunnel = h.TunnelAddr
+	} else if p.DNSName == "" {
+		return nil
+	}
 	for _, f := range p.FixedIPs {
 		v.Addrs = append(v.Addrs, f.Addr)
 	}

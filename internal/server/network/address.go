@@ -325,7 +325,7 @@ func giveAutoAddresses(tx *store.Tx, env Env, s *model.Subnet) error {
 	}
 	var ports []*model.Port
 	for p := range tx.PortsByNetwork(s.NetworkID) {
-		if !isRouterInterface(p.DeviceOwner) && !p.IsDHCPService() &&
+		if !isRouterInterface(p.DeviceOwner) && !p.IsDHCPService() && p.DeviceOwner != model.OwnerFloatingIP &&
 			(len(s.ServiceTypes) == 0 || slices.Contains(s.ServiceTypes, p.DeviceOwner)) {
 			ports = append(ports, p)
 		}

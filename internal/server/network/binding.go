@@ -109,7 +109,8 @@ func checkBinding(s *PortSpec) error {
 	return nil
 }
 
-// maxProfile is the longest binding profile that is stored, in bytes (Neutron's column).
+// maxProfile is the longest binding profile that is stored, in bytes (Neutron's column), what it says of the
+// instance apart: that has limits of its own (model.Instance).
 const maxProfile = 4095
 
 // profile returns a binding profile as it is stored: compact, nothing when it is empty.
@@ -122,7 +123,11 @@ func profile(given Opt[json.RawMessage]) (json.RawMessage, error) {
 	if err := json.Compact(&buf, raw); err != nil || buf.Len() == 0 || buf.Bytes()[0] != '{' {
 		return nil, badAttr("binding:profile", "'%s' is not a dictionary.", raw)
 	}
-	if buf.Len() > maxProfile {
+	_, rest, err := model.ProfileInstance(buf.Bytes())
+	if err != nil {
+		return nil, badAttr("binding:profile", "%s.", err)
+	}
+	if len(rest) > maxProfile {
 		return nil, badInput("binding:profile value too large")
 	}
 	if buf.String() == "{}" {

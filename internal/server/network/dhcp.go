@@ -1,9 +1,13 @@
 package network
 
 import (
+	"iter"
 	"slices"
 
+	"weft/internal/fault"
 	"weft/internal/model"
+	"weft/internal/server/authn"
+	"weft/internal/server/policy"
 	"weft/internal/server/store"
 )
 
@@ -71,4 +75,49 @@ func dhcpPort(tx *store.Tx, n model.NetworkID) *model.Port {
 		}
 	}
 	return nil
+}
+
+// dhcpView is what AnswersDHCP looks at beside the host and the network.
+type dhcpView interface {
+	SubnetsByNetwork(model.NetworkID) iter.Seq[*model.Subnet]
+}
+
+// AnswersDHCP reports whether the guests of a network would have their DHCP from a host, were they there.
+func AnswersDHCP(rd dhcpView, h *model.Host, n *model.Network) bool {
+	if !slices.ContainsFunc(n.Segments, func(s model.Segment) bool { return reaches(h, s) }) {
+		return false
+	}
+	for s := range rd.SubnetsByNetwork(n.ID) {
+		if s.EnableDHCP {
+			return true
+		}
+	}
+	return false
+}
+
+// ChangeDHCPAgent answers who wants to give a network to a host's DHCP, or take it away: every host answers
+// that reaches the network, so that there is nothing to change.
+func (r *Rules) ChangeDHCPAgent(tx *store.Tx, who authn.Principal, agent model.AgentID, id model.NetworkID, add bool) error {
+	action := "delete_dhcp-network"
+	if add {
+		action = "create_dhcp-network"
+	}
+	if err := ask(who, action, policy.Target{}).err(); err != nil {
+		return err
+	}
+	h := tx.HostByAgent(agent)
+	if h == nil {
+		return agentNotFound(agent)
+	}
+	n, err := r.Network(tx, who, id)
+	if err != nil {
+		return err
+	}
+	switch answers := AnswersDHCP(tx, h, n); {
+	case add && answers:
+		return fault.New(fault.Conflict, "NetworkHostedByDHCPAgent", "The network %s has been already hosted by the DHCP Agent %s.", id, agent)
+	case !add && !answers:
+		return fault.New(fault.Conflict, "NetworkNotHostedByDhcpAgent", "The network %s is not hosted by the DHCP Agent %s.", id, agent)
+	}
+	return fault.New(fault.Conflict, "Conflict", "Every host that reaches network %s answers its DHCP, and no other: agent %s cannot be an exception.", id, agent)
 }

@@ -117,7 +117,7 @@ func (r *Rules) UpdateNetwork(tx *store.Tx, env Env, who authn.Principal, id mod
 	return n, nil
 }
 
-// DeleteNetwork removes a network with its subnets and its DHCP port. Any
+// DeleteNetwork removes a network with its subnets, its DHCP port, and floating IPs that are not associated. Any
 // other port on it is in the way.
 func (r *Rules) DeleteNetwork(tx *store.Tx, _ Env, who authn.Principal, id model.NetworkID, ifMatch *int64) error {
 	n, err := r.Network(tx, who, id)
@@ -133,7 +133,7 @@ func (r *Rules) DeleteNetwork(tx *store.Tx, _ Env, who authn.Principal, id model
 	var inUse []string
 	var ours []model.PortID
 	for p := range tx.PortsByNetwork(id) {
-		if p.DeviceOwner == model.OwnerDHCP {
+		if p.DeviceOwner == model.OwnerDHCP || idleFloating(tx, p) {
 			ours = append(ours, p.ID)
 		} else if inUse = append(inUse, p.ID.String()); len(inUse) > maxNamedInUse {
 			break
@@ -146,6 +146,9 @@ func (r *Rules) DeleteNetwork(tx *store.Tx, _ Env, who authn.Principal, id model
 		}
 		return fault.New(fault.Conflict, "NetworkInUse", "Unable to complete operation on network %s. "+
 			"There are one or more ports still in use on the network, id for these ports is: %s.", id, names)
+	}
+	for f := range tx.FloatingIPsByNetwork(id) {
+		tx.DeleteFloatingIP(f.ID)
 	}
 	for _, p := range ours {
 		deletePort(tx, p)
@@ -203,6 +206,16 @@ func checkDefaultExternal(tx *store.Tx, n *model.Network) error {
 		}
 	}
 	return nil
+}
+
+// idleFloating reports whether a port holds the address of a floating IP that leads nowhere.
+func idleFloating(tx *store.Tx, p *model.Port) bool {
+	id, err := model.ParseUUID(p.DeviceID)
+	if err != nil || p.DeviceOwner != model.OwnerFloatingIP {
+		return false
+	}
+	f := tx.FloatingIP(model.FloatingIPID{UUID: id})
+	return f == nil || f.RouterID.IsZero()
 }
 
 // hasGateways reports whether routers or floating IPs use a network as external.

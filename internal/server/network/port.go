@@ -301,7 +301,7 @@ func (r *Rules) changeAddresses(tx *store.Tx, env Env, old, p *model.Port, given
 		return err
 	}
 	p.FixedIPs = ips
-	return nil
+	return keepFloating(tx, env, p)
 }
 
 // rebind takes over the binding attributes, and binds anew what they change or
@@ -324,7 +324,7 @@ func rebind(tx *store.Tx, old, p *model.Port, n *model.Network, spec *PortSpec) 
 
 // DeletePort removes a port, unless it belongs to a router, a floating IP, or
 // the network's own DHCP.
-func (r *Rules) DeletePort(tx *store.Tx, _ Env, who authn.Principal, id model.PortID, ifMatch *int64) error {
+func (r *Rules) DeletePort(tx *store.Tx, env Env, who authn.Principal, id model.PortID, ifMatch *int64) error {
 	p, err := r.Port(tx, who, id)
 	if err != nil {
 		return err
@@ -338,6 +338,9 @@ func (r *Rules) DeletePort(tx *store.Tx, _ Env, who authn.Principal, id model.Po
 	if isReserved(p) {
 		return fault.New(fault.Conflict, "ServicePortInUse",
 			"Port %s cannot be deleted directly via the port API: has device owner %s.", id, p.DeviceOwner)
+	}
+	if err := r.releaseFloating(tx, env, who, p); err != nil {
+		return err
 	}
 	deletePort(tx, id)
 	return nil

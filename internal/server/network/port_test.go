@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"weft/internal/fault"
@@ -102,6 +103,10 @@ func TestPortRefused(t *testing.T) {
 		{"eleven pairs", pairs(eleven...), fault.Invalid, "AllowedAddressPairExhausted", "The number of allowed address pair exceeds the maximum 10."},
 		{"VNIC of no kind", func(s *PortSpec) { s.VNICType = Some("bogus") }, fault.Invalid, "HTTPBadRequest", "Invalid input for binding:vnic_type. Reason: bogus is not in valid_values."},
 		{"profile is a list", func(s *PortSpec) { s.Profile = Some(json.RawMessage("[1]")) }, fault.Invalid, "HTTPBadRequest", ""},
+		{"profile with an instance that cannot be", func(s *PortSpec) { s.Profile = Some(json.RawMessage(`{"weft":{"hostname":"a_b"}}`)) }, fault.Invalid, "HTTPBadRequest", ""},
+		{"profile too long, the instance apart", func(s *PortSpec) {
+			s.Profile = Some(json.RawMessage(`{"x":"` + strings.Repeat("x", 4096) + `","weft":{}}`))
+		}, fault.Invalid, "InvalidInput", ""},
 		{"DHCP option without name", func(s *PortSpec) { s.DHCPOptions = Some([]DHCPOptionSpec{{Value: Some("x")}}) }, fault.Invalid, "HTTPBadRequest", ""},
 		{"the DHCP port's device", func(s *PortSpec) {
 			s.DeviceOwner = Some(model.OwnerDHCP)
@@ -112,7 +117,7 @@ func TestPortRefused(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			// The network's owner, who is a plain member, or an admin where only that may ask.
 			who := demo
-			if c.name == "the DHCP port's device" || c.name == "profile is a list" {
+			if c.name == "the DHCP port's device" || strings.HasPrefix(c.name, "profile") {
 				who = admin
 			}
 			before := w.store.Snapshot().Revision()
@@ -329,16 +334,6 @@ func TestRebindingAFullHost(t *testing.T) {
 		return nil
 	}); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestRouterPortsAreNotDeletedDirectly(t *testing.T) {
-	w := newWorld(t)
-	n := w.network(demo, NetworkSpec{})
-	for _, owner := range []string{"network:router_interface", "network:router_gateway", "network:floatingip"} {
-		p := w.port(admin, n, func(s *PortSpec) { s.DeviceOwner = Some(owner) })
-		err := w.do(func(tx *store.Tx) error { return w.rules.DeletePort(tx, w.env, admin, p.ID, nil) })
-		wantFault(t, err, fault.Conflict, "ServicePortInUse", "Port "+p.ID.String()+" cannot be deleted directly via the port API: has device owner "+owner+".")
 	}
 }
 

@@ -194,6 +194,33 @@ type Leg struct {
 	Subnets []model.SubnetID
 }
 
+// FloatingIPSpec is what a request says of a floating IP.
+type FloatingIPSpec struct {
+	ProjectID   Opt[string]
+	Description Opt[string]
+	NetworkID   Opt[model.NetworkID] // floating_network_id, create only
+	SubnetID    Opt[model.SubnetID]  // of the floating address, create only
+	Addr        Opt[netip.Addr]      // floating_ip_address, create only
+	PortID      Opt[model.PortID]    // null: not associated
+	FixedAddr   Opt[netip.Addr]      // fixed_ip_address
+	DNSName     Opt[string]          // create only
+	DNSDomain   Opt[string]          // create only
+	QoSPolicyID Opt[string]
+}
+
+// PortForwardingSpec is what a request says of a port forwarding.
+type PortForwardingSpec struct {
+	FloatingIPID  model.FloatingIPID // from the path, create only
+	Description   Opt[string]
+	PortID        Opt[model.PortID] // internal_port_id
+	InternalAddr  Opt[netip.Addr]   // internal_ip_address
+	Protocol      Opt[string]
+	ExternalPort  Opt[int]
+	InternalPort  Opt[int]
+	ExternalRange Opt[string] // external_port_range, FIRST:LAST
+	InternalRange Opt[string]
+}
+
 // QuotaSpec is what a request says of a project's limits.
 type QuotaSpec struct {
 	Limits     map[string]int64 // by resource, "port"; -1 is unlimited
@@ -218,4 +245,5 @@ const (
 	TagSecurityGroups     TagKind = "security-groups"
 	TagSecurityGroupRules TagKind = "security-group-rules"
 	TagRouters            TagKind = "routers"
+	TagFloatingIPs        TagKind = "floatingips"
 )

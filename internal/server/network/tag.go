@@ -16,6 +16,7 @@ type tagView interface {
 	portReader
 	ruleReader
 	routerReader
+	floatingReader
 }
 
 // tagged is an object as far as tags go.
@@ -76,6 +77,14 @@ func findTagged(rd tagView, who authn.Principal, kind TagKind, id model.UUID) (*
 				c := rt.Clone()
 				change(&c.Meta)
 				tx.PutRouter(c)
+			}}
+		}
+	case TagFloatingIPs:
+		if f := rd.FloatingIP(model.FloatingIPID{UUID: id}); f != nil {
+			t = &tagged{&f.Meta, policy.FloatingIPTarget(f), func(tx *store.Tx, change func(*model.Meta)) {
+				c := f.Clone()
+				change(&c.Meta)
+				tx.PutFloatingIP(c)
 			}}
 		}
 	}

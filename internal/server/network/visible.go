@@ -1,6 +1,7 @@
 package network
 
 import (
+	"weft/internal/fault"
 	"weft/internal/model"
 	"weft/internal/server/authn"
 	"weft/internal/server/policy"
@@ -28,6 +29,9 @@ type (
 	}
 	routerReader interface {
 		Router(model.RouterID) *model.Router
+	}
+	floatingReader interface {
+		FloatingIP(model.FloatingIPID) *model.FloatingIP
 	}
 	agentReader interface {
 		HostByAgent(model.AgentID) *model.Host
@@ -90,6 +94,15 @@ func (r *Rules) Router(rd routerReader, who authn.Principal, id model.RouterID) 
 		return nil, routerNotFound(id)
 	}
 	return rt, nil
+}
+
+// FloatingIP returns a floating IP that the principal may see, else FloatingIPNotFound.
+func (r *Rules) FloatingIP(rd floatingReader, who authn.Principal, id model.FloatingIPID) (*model.FloatingIP, error) {
+	f := rd.FloatingIP(id)
+	if f == nil || !policy.Allowed(who, "get_floatingip", policy.FloatingIPTarget(f)) {
+		return nil, fault.New(fault.NotFound, "FloatingIPNotFound", "Floating IP %s could not be found", id)
+	}
+	return f, nil
 }
 
 // Agent returns the host of an agent that the principal may see, else

@@ -21,53 +21,128 @@ const (
 	agentType   = "Open vSwitch agent"
 )
 
+// A host is shown as one agent, or as two when it serves routers: one process, under the names by which
+// clients look for what it does. What an operator says of either is said of the host.
+type face struct {
+	*model.Host
+	kind faceKind
+}
+
+type faceKind byte
+
+const (
+	faceSwitch faceKind = iota
+	faceL3
+)
+
+// names are what Neutron calls the agent that does the work.
+func (f *face) names() (binary, kind string) {
+	if f.kind == faceL3 {
+		return "neutron-l3-agent", "L3 agent"
+	}
+	return agentBinary, agentType
+}
+
+// id is the host's own for the first face, and follows from it for the other.
+func (f *face) id() model.UUID {
+	u := f.AgentID.UUID
+	u[len(u)-1] ^= byte(f.kind)
+	return u
+}
+
+func facesOf(h *model.Host) []*face {
+	if h.IsGateway() {
+		return []*face{{h, faceSwitch}, {h, faceL3}}
+	}
+	return []*face{{h, faceSwitch}}
+}
+
+// hostOf finds the host that an id of one of its faces names, nil when there is none.
+func hostOf(rd interface {
+	HostByAgent(model.AgentID) *model.Host
+}, id model.UUID) (*model.Host, faceKind) {
+	for _, kind := range []faceKind{faceSwitch, faceL3} {
+		u := id
+		u[len(u)-1] ^= byte(kind)
+		if h := rd.HostByAgent(model.AgentID{UUID: u}); h != nil && (kind == faceSwitch || h.IsGateway()) {
+			return h, kind
+		}
+	}
+	return nil, faceSwitch
+}
+
 // agentResource declares agents: the hosts, seen through the extension agent.
 // They come and go with their sessions; the API changes two attributes.
-func agentResource(rules *network.Rules, alive func(host string) bool) *resource[model.Host, network.AgentSpec] {
+func agentResource(rules *network.Rules, alive func(host string) bool) *resource[face, network.AgentSpec] {
 	type (
-		M    = model.Host
+		M    = face
 		S    = network.AgentSpec
 		attr = attribute[M, S]
 	)
 	var d declare[M, S]
-	rows := func(v *view) iter.Seq[*store.Row[M]] {
-		list := slices.Collect(v.HostRows())
-		slices.SortFunc(list, func(a, b *store.Row[M]) int { return a.Obj.AgentID.Compare(b.Obj.AgentID.UUID) })
-		return slices.Values(list)
+	rows := func(faces []*face) iter.Seq[*store.Row[M]] {
+		slices.SortFunc(faces, func(a, b *face) int { return a.id().Compare(b.id()) })
+		return func(yield func(*store.Row[M]) bool) {
+			for _, f := range faces {
+				if !yield(&store.Row[M]{Obj: f}) {
+					return
+				}
+			}
+		}
 	}
-	constant := func(name, value string) attr { return d.str(name, func(*M) string { return value }, nil, nil) }
+	hostID := func(tx *store.Tx, id model.UUID) (*model.Host, model.AgentID) {
+		if h, _ := hostOf(tx, id); h != nil {
+			return h, h.AgentID
+		}
+		return nil, model.AgentID{UUID: id}
+	}
 	r := &resource[M, S]{
 		name: "agent", collection: "agents", path: "agents",
 		fresh:   true,
-		id:      func(h *M) model.UUID { return h.AgentID.UUID },
+		id:      (*M).id,
 		target:  func(*view, *M) policy.Target { return policy.Target{} },
 		missing: notFound("AgentNotFound", "Agent %s could not be found."),
 
 		row: func(v *view, id model.UUID) *store.Row[M] {
-			h := v.HostByAgent(model.AgentID{UUID: id})
+			h, kind := hostOf(v, id)
 			if h == nil {
 				return nil
 			}
-			return v.HostRow(h.Name)
+			return &store.Row[M]{Obj: &face{h, kind}}
 		},
-		rows: rows,
+		rows: func(v *view) iter.Seq[*store.Row[M]] {
+			var faces []*face
+			for h := range v.Hosts() {
+				faces = append(faces, facesOf(h)...)
+			}
+			return rows(faces)
+		},
 
 		update: func(tx *store.Tx, env network.Env, who authn.Principal, id model.UUID, s S, _ *int64) (*M, error) {
-			return rules.UpdateAgent(tx, env, who, model.AgentID{UUID: id}, s)
+			_, kind := hostOf(tx, id)
+			_, agent := hostID(tx, id)
+			h, err := rules.UpdateAgent(tx, env, who, agent, s)
+			return &face{h, kind}, err
 		},
 		remove: func(tx *store.Tx, env network.Env, who authn.Principal, id model.UUID, _ *int64) error {
-			h := tx.HostByAgent(model.AgentID{UUID: id})
-			return rules.DeleteAgent(tx, env, who, model.AgentID{UUID: id}, h != nil && alive(h.Name))
+			h, agent := hostID(tx, id)
+			return rules.DeleteAgent(tx, env, who, agent, h != nil && alive(h.Name))
 		},
 	}
+	configurations := func(b []byte, v *view, f *M) []byte { return appendConfigurations(b, v, f.Host) }
 	r.attributes = []attr{
-		d.id("id", func(h *M) model.UUID { return h.AgentID.UUID }).by(byID(r.row)),
+		d.id("id", (*M).id).by(byID(r.row)),
 		d.str("host", func(h *M) string { return h.Name }, nil, nil).
-			by(func(v *view, host string) iter.Seq[*store.Row[M]] { return one(v.HostRow(host)) }),
-		constant("binary", agentBinary),
-		constant("agent_type", agentType),
-		constant("topic", "N/A"),
-		d.str("availability_zone", (*M).AvailabilityZone, nil, nil),
+			by(func(v *view, host string) iter.Seq[*store.Row[M]] {
+				if h := v.Host(host); h != nil {
+					return rows(facesOf(h))
+				}
+				return none[M]
+			}),
+		d.str("binary", func(f *M) string { binary, _ := f.names(); return binary }, nil, nil),
+		d.str("agent_type", func(f *M) string { _, kind := f.names(); return kind }, nil, nil),
+		d.str("topic", func(*M) string { return "N/A" }, nil, nil),
+		d.str("availability_zone", func(h *M) string { return h.AvailabilityZone() }, nil, nil),
 		d.flag("admin_state_up", func(h *M) bool { return h.AdminStateUp }, func(s *S) *network.Opt[bool] { return &s.AdminStateUp }).putOnly(),
 		attr{
 			name: "alive",
@@ -87,7 +162,7 @@ func agentResource(rules *network.Rules, alive func(host string) bool) *resource
 			return appendAgentTime(b, h.SeenAt)
 		}),
 		d.constant("resources_synced", "null"),
-		d.other("configurations", appendConfigurations),
+		d.other("configurations", configurations),
 	}
 	return r
 }

@@ -26,13 +26,13 @@ func TestAgents(t *testing.T) {
 	r.alive["c1"] = true
 	r.progress["c1"] = model.Progress{Sent: 9, Applied: 8, Failed: 1}
 	agents := r.list(t, admin, "/v2.0/agents")
-	if len(agents) != 2 || str(agents[0], "host") != "c1" || agents[0]["alive"] != true || agents[1]["alive"] != false {
+	if len(agents) != 3 || str(agents[0], "host") != "c1" || agents[0]["alive"] != true || agents[1]["alive"] != false {
 		t.Fatalf("agents in order of id: %v", agents)
 	}
 	if got := str(agents[1], "heartbeat_timestamp"); got != "2023-11-14 22:13:20" {
 		t.Errorf("a dead agent was seen at %s", got)
 	}
-	for query, want := range map[string]int{"host=c1": 1, "alive=false": 1, "alive=True&host=gw1": 0, "agent_type=Open+vSwitch+agent": 2, "binary=x": 0} {
+	for query, want := range map[string]int{"host=c1": 1, "alive=false": 2, "agent_type=L3+agent": 1, "host=gw1": 2, "alive=True&host=gw1": 0, "agent_type=Open+vSwitch+agent": 2, "binary=x": 0} {
 		if l := r.list(t, admin, "/v2.0/agents?"+query); len(l) != want {
 			t.Errorf("agents?%s: %d, want %d", query, len(l), want)
 		}

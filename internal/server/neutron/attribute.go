@@ -17,7 +17,8 @@ import (
 // snapshot that the request reads, and the API's settings.
 type view struct {
 	*store.Snapshot
-	api *API
+	api    *API
+	parent model.UUID // the object that those asked about belong to, zero for most
 }
 
 // attribute declares one attribute of a resource whose objects are *T and

@@ -53,7 +53,18 @@ func kinds(r *rig) []kind {
 		{"security_group_rule", "/v2.0/security-group-rules", securityGroupRuleResource(rules).finish().declared(), func(t *testing.T, r *rig) obj {
 			return obj{"direction": "ingress", "protocol": "icmp", "security_group_id": str(r.must(t, demo, "POST", "/v2.0/security-groups", obj{"security_group": obj{"name": "g"}}), "id")}
 		}},
+		{"router", "/v2.0/routers", routerResource(rules).finish().declared(), func(*testing.T, *rig) obj { return obj{} }},
+		{"floatingip", "/v2.0/floatingips", floatingIPResource(rules).finish().declared(), func(t *testing.T, r *rig) obj {
+			return obj{"floating_network_id": external(t, r)}
+		}},
 	}
+}
+
+// external makes an external network with a subnet.
+func external(t *testing.T, r *rig) string {
+	id := str(r.must(t, admin, "POST", "/v2.0/networks", obj{"network": obj{"router:external": true}}), "id")
+	r.must(t, admin, "POST", "/v2.0/subnets", obj{"subnet": obj{"network_id": id, "ip_version": 4, "cidr": "172.25.0.0/24", "enable_dhcp": false}})
+	return id
 }
 
 // needsMore are attributes whose sample is right only beside others, or for
@@ -65,6 +76,11 @@ var needsMore = map[string]bool{
 	"POST provider:physical_network": true, // needs a type
 	"POST provider:segmentation_id":  true,
 	"POST port_range_max":            true, // a code needs a type
+	"PUT distributed":                true, // needs a router that is down
+	"PUT ha":                         true,
+	"POST subnet_id":                 true, // needs one of its network
+	"POST fixed_ip_address":          true, // needs a port
+	"PUT fixed_ip_address":           true,
 }
 
 // sample is a value that each settable attribute accepts; what is not listed
@@ -82,6 +98,8 @@ var sample = map[string]any{
 	"extra_dhcp_opts": []any{obj{"opt_name": "mtu", "opt_value": "1400"}}, "binding:vnic_type": "normal", "binding:profile": obj{},
 	"data_plane_status": "ACTIVE", "propagate_uplink_status": true, "numa_affinity_policy": nil, "device_profile": nil,
 	"stateful": true, "direction": "egress", "ethertype": "IPv4", "protocol": "udp", "port_range_min": 80, "port_range_max": 80,
+	"distributed": true, "ha": false, "external_gateway_info": nil, "routes": []any{}, "port_id": nil, "fixed_ip_address": "10.0.0.9",
+	"floating_ip_address": "172.25.0.77", "subnet_id": "11111111-2222-3333-4444-555555555555",
 	"remote_ip_prefix": "192.0.2.0/24", "remote_group_id": nil, "remote_address_group_id": nil,
 }
 

@@ -4,6 +4,7 @@ import (
 	"iter"
 	"net/http"
 	"slices"
+	"strings"
 
 	"weft/internal/fault"
 	"weft/internal/model"
@@ -73,7 +74,7 @@ func (r *resource[T, S]) handleList(c *call) error {
 		}
 		return r.id(o).String()
 	}
-	c.body = q.appendLinks(c.body, r.collection, c.base()+"/v2.0/"+r.path, name(first), name(last), count)
+	c.body = q.appendLinks(c.body, r.collection, c.base()+"/v2.0/"+strings.Replace(r.path, "{parent}", c.parent.String(), 1), name(first), name(last), count)
 	c.end(http.StatusOK)
 	return nil
 }

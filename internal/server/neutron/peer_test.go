@@ -74,7 +74,9 @@ func readExchanges(t *testing.T) []exchange {
 
 var (
 	anyUUID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
-	anyMAC  = regexp.MustCompile(`fa:16:3e(:[0-9a-f]{2}){3}`)
+	// The external network of the recorded run: floating addresses are of the server's choice.
+	anyFloating = regexp.MustCompile(`\b172\.25\.0\.\d+\b`)
+	anyMAC      = regexp.MustCompile(`fa:16:3e(:[0-9a-f]{2}){3}`)
 )
 
 // peer replays the recorded requests. Ids, MACs and addresses that a server
@@ -86,7 +88,8 @@ type peer struct {
 
 func (p *peer) translate(s string) string {
 	s = anyUUID.ReplaceAllStringFunc(s, p.name)
-	return anyMAC.ReplaceAllStringFunc(s, p.name)
+	s = anyMAC.ReplaceAllStringFunc(s, p.name)
+	return anyFloating.ReplaceAllStringFunc(s, p.name)
 }
 
 func (p *peer) name(s string) string {
@@ -162,7 +165,7 @@ func (p *peer) compareString(place, theirs, ours string, differ func(place, what
 		return
 	}
 	if anyUUID.FindString(theirs) == theirs && anyUUID.FindString(ours) == ours ||
-		anyMAC.FindString(theirs) == theirs && anyMAC.FindString(ours) == ours || key == "ip_address" {
+		anyMAC.FindString(theirs) == theirs && anyMAC.FindString(ours) == ours || key == "ip_address" || key == "floating_ip_address" {
 		if _, known := p.names[theirs]; !known {
 			p.names[theirs] = ours
 		}

@@ -53,17 +53,23 @@ type resource[T, S any] struct {
 	tagKind network.TagKind // empty: no tags
 	// actions are what a PUT of /{resource}/{id}/{action} does.
 	actions map[string]func(c *call, id string) error
+	// children are the resources whose objects belong to one of this, by their part of the path.
+	children map[string]func(c *call, path []string) error
+	// adopt puts the object that a new one belongs to into its spec, nil when there is none.
+	adopt func(s *S, parent model.UUID)
 
 	byName    map[string]int // index into attributes, made by finish
 	project   func(s *S) *network.Opt[string]
 	guarded   []int  // attributes that policy guards
-	getAction string // "get_port"
+	getAction string // "get_port", unless the declaration says otherwise
 }
 
 // finish completes a declaration: what can be computed from it is.
 func (r *resource[T, S]) finish() *resource[T, S] {
 	r.byName = make(map[string]int, len(r.attributes))
-	r.getAction = "get_" + r.name
+	if r.getAction == "" {
+		r.getAction = "get_" + r.name
+	}
 	for i := range r.attributes {
 		a := &r.attributes[i]
 		r.byName[a.name] = i
@@ -445,6 +451,9 @@ func (r *resource[T, S]) fill(c *call, spec *S, o *object, post bool) error {
 		if err := a.set(spec, o.values[i]); err != nil {
 			return err
 		}
+	}
+	if r.adopt != nil && post {
+		r.adopt(spec, c.parent)
 	}
 	return nil
 }

@@ -25,20 +25,27 @@ func (a *API) table() map[string]*endpoint {
 		"extensions":         {list: listExtensions, show: showExtension},
 		"availability_zones": {list: listZones},
 		"quotas":             quotaEndpoint(),
+		"floatingip_pools":   {list: listPools},
 	}
-	mount(t, networkResource(a.Rules))
+	networks, routers, agents := networkResource(a.Rules), routerResource(a.Rules), agentResource(a.Rules, a.Alive)
+	mountSchedulers(a.Rules, agents, routers, networks)
+	mount(t, networks)
 	mount(t, subnetResource(a.Rules))
 	mount(t, portResource(a.Rules))
 	mount(t, securityGroupResource(a.Rules))
 	mount(t, securityGroupRuleResource(a.Rules))
-	mount(t, routerResource(a.Rules))
-	mount(t, agentResource(a.Rules, a.Alive))
+	mount(t, routers)
+	mount(t, floatingIPResource(a.Rules))
+	mount(t, agents)
 	mount(t, availabilityResource())
 	return t
 }
 
 // mount serves a declared resource.
-func mount[T, S any](t map[string]*endpoint, r *resource[T, S]) {
+func mount[T, S any](t map[string]*endpoint, r *resource[T, S]) { t[r.path] = endpointOf(r) }
+
+// endpointOf completes a declaration and makes its handlers.
+func endpointOf[T, S any](r *resource[T, S]) *endpoint {
 	r.finish()
 	e := &endpoint{list: r.handleList, show: r.handleShow}
 	if r.create != nil {
@@ -50,16 +57,19 @@ func mount[T, S any](t map[string]*endpoint, r *resource[T, S]) {
 	if r.remove != nil {
 		e.remove = r.handleDelete
 	}
-	if r.tagKind != "" || r.actions != nil {
+	if r.tagKind != "" || r.actions != nil || r.children != nil {
 		e.below = r.handleBelow
 	}
-	t[r.path] = e
+	return e
 }
 
-// handleBelow serves what lies below an object: its tags, and what is done with it.
+// handleBelow serves what lies below an object: its tags, its children, and what is done with it.
 func (r *resource[T, S]) handleBelow(c *call, path []string) error {
 	if path[1] == "tags" && r.tagKind != "" {
 		return r.handleTags(c, path)
+	}
+	if child, ok := r.children[path[1]]; ok {
+		return child(c, path)
 	}
 	act, ok := r.actions[path[1]]
 	if !ok || len(path) > 2 {

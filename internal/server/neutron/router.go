@@ -68,6 +68,7 @@ func routerResource(rules *network.Rules) *resource[model.Router, network.Router
 	}, d.standard(meta, func(s *S) *network.Opt[string] { return &s.Description })...)
 	r.index("project_id", byProject)
 	r.index("tenant_id", byProject)
+	r.children = map[string]func(c *call, path []string) error{}
 	r.actions = map[string]func(c *call, id string) error{
 		"add_router_interface":    routerLeg(rules.AddRouterLeg),
 		"remove_router_interface": routerLeg(rules.RemoveRouterLeg),

@@ -72,6 +72,18 @@ func SecurityGroupRuleTarget(r *model.SecurityGroupRule, g *model.SecurityGroup)
 // RouterTarget is the target of an action on a router.
 func RouterTarget(r *model.Router) Target { return Target{ProjectID: r.ProjectID} }
 
+// FloatingIPTarget is the target of an action on a floating IP.
+func FloatingIPTarget(f *model.FloatingIP) Target { return Target{ProjectID: f.ProjectID} }
+
+// PortForwardingTarget is the target of an action on a port forwarding: its floating IP's owner is who counts.
+// The floating IP may be nil.
+func PortForwardingTarget(_ *model.PortForwarding, f *model.FloatingIP) Target {
+	if f == nil {
+		return Target{}
+	}
+	return Target{NetworkProject: f.ProjectID}
+}
+
 // ProjectTarget is the target of an action on what a project has: its quota.
 func ProjectTarget(project string) Target { return Target{ProjectID: project} }
 

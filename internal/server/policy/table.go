@@ -119,6 +119,20 @@ var table = map[string]rule{
 	"add_extraroutes":         anyOf(admin, owner),
 	"remove_extraroutes":      anyOf(admin, owner),
 
+	// Floating IPs and their port forwardings.
+	"get_floatingip":                        anyOf(admin, owner),
+	"create_floatingip":                     everybody,
+	"create_floatingip:floating_ip_address": admin,
+	"update_floatingip":                     anyOf(admin, owner),
+	"delete_floatingip":                     anyOf(admin, owner),
+	"get_floatingip_port_forwarding":        anyOf(admin, parentOwner),
+	"create_floatingip_port_forwarding":     anyOf(admin, parentOwner),
+	"update_floatingip_port_forwarding":     anyOf(admin, parentOwner),
+	"delete_floatingip_port_forwarding":     anyOf(admin, parentOwner),
+	"get_floatingips_tags":                  anyOf(admin, owner),
+	"update_floatingips_tags":               anyOf(admin, owner),
+	"delete_floatingips_tags":               anyOf(admin, owner),
+
 	// Which hosts serve routers and networks.
 	"get_l3-agents":       admin,
 	"get_l3-routers":      admin,

@@ -24,13 +24,20 @@ var ErrLagged = errors.New("the subscription lags behind")
 
 // ring keeps the last commits for subscribers. Commits are numbered without
 // gaps; a reload skips a number, so that all who have not read up to there lag.
+//
+// A commit holds on to the tree nodes that it replaced, and more so the more it changed: large ones are
+// dropped before the ring is full, down to a quarter of it.
 type ring struct {
 	mu      sync.Mutex
 	commits []*Commit // commit of number n is at n % len
+	changes int       // of all that are kept
 	oldest  uint64    // number of the oldest commit kept
 	next    uint64    // number of the commit to come
 	grown   chan struct{}
 }
+
+// ringChanges is how many changes the ring keeps when it has many commits.
+const ringChanges = 1024
 
 func newRing(size int) *ring {
 	return &ring{commits: make([]*Commit, size), oldest: 1, next: 1, grown: make(chan struct{})}
@@ -40,13 +47,26 @@ func newRing(size int) *ring {
 func (r *ring) push(c *Commit) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.commits[r.next%uint64(len(r.commits))] = c
+	size := uint64(len(r.commits))
+	if r.next-r.oldest == size {
+		r.drop()
+	}
+	r.commits[r.next%size] = c
+	r.changes += len(c.Changes)
 	r.next++
-	if r.next-r.oldest > uint64(len(r.commits)) {
-		r.oldest++
+	for r.changes > ringChanges && r.next-r.oldest > max(size/4, 1) {
+		r.drop()
 	}
 	close(r.grown)
 	r.grown = make(chan struct{})
+}
+
+// drop forgets the oldest commit.
+func (r *ring) drop() {
+	slot := &r.commits[r.oldest%uint64(len(r.commits))]
+	r.changes -= len((*slot).Changes)
+	*slot = nil
+	r.oldest++
 }
 
 // reset drops all commits and returns the number that the reloaded state has.
@@ -54,6 +74,7 @@ func (r *ring) reset() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	clear(r.commits)
+	r.changes = 0
 	seq := r.next
 	r.next++
 	r.oldest = r.next

@@ -190,7 +190,7 @@ func (s *Store) Read(ctx context.Context) (*Snapshot, error) {
 	}
 	// While this server leads, memory holds all that was answered: an answer is
 	// given after memory has advanced. So all there is to learn is whether it leads.
-	if err := t.confirm(ctx); err != nil {
+	if err := t.reads.confirm(ctx); err != nil {
 		return nil, unavailable(err)
 	}
 	return s.Snapshot(), nil
@@ -208,9 +208,18 @@ func (s *Store) Read(ctx context.Context) (*Snapshot, error) {
 // fn is called at most once, in another goroutine. It must not wait for
 // anything, and has no effects but on tx. A panic of it is returned as an error.
 func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) (revision uint64, err error) {
+	req := &request{ctx: ctx, fn: fn, reply: make(chan outcome, 1)}
+	if t, _ := s.currentTerm(); t != nil {
+		select {
+		case t.queue <- req: // as a rule there is a place
+			if o, ok := t.wait(ctx, req); ok {
+				return o.revision, o.err
+			}
+		default:
+		}
+	}
 	hold := time.NewTimer(s.opts.Hold)
 	defer hold.Stop()
-	req := &request{ctx: ctx, fn: fn, reply: make(chan outcome, 1)}
 	for {
 		t, changed := s.currentTerm()
 		var queue chan<- *request // nil, and never ready, without a term

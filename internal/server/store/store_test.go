@@ -556,3 +556,27 @@ func FuzzDecodeRow(f *testing.F) {
 		}
 	})
 }
+
+// TestRing_largeCommitsAreDroppedEarlier, but never so many that a subscriber which reads along would lag.
+func TestRing_largeCommitsAreDroppedEarlier(t *testing.T) {
+	for _, c := range []struct{ changes, kept int }{{1, 64}, {16, 64}, {20, 51}, {100, 16}, {9000, 16}} {
+		r := newRing(64)
+		first := r.next
+		for range 200 {
+			r.push(&Commit{Changes: make([]Change, c.changes)})
+		}
+		kept := 0
+		for _, commit := range r.commits {
+			if commit != nil {
+				kept++
+			}
+		}
+		if r.next != first+200 || int(r.next-r.oldest) != c.kept || kept != c.kept {
+			t.Errorf("commits of %d changes: %d kept, from %d to %d; want %d", c.changes, kept, r.oldest, r.next, c.kept)
+		}
+		r.reset()
+		if r.changes != 0 || r.oldest != r.next {
+			t.Errorf("after a reset: %d changes, from %d to %d", r.changes, r.oldest, r.next)
+		}
+	}
+}

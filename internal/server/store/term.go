@@ -11,13 +11,13 @@ import (
 
 // term is the time for which this server leads. Its writer goroutine owns the
 // live tables and the batch that is being collected; its committer goroutine
-// owns the batch that is on its way to the journal; a third asks the journal
-// whether the term still lasts.
+// owns the batch that is on its way to the journal. Readers ask the journal
+// themselves whether the term still lasts (confirm.go).
 type term struct {
 	store  *Store
 	live   *tables
 	queue  chan *request
-	reads  chan chan error
+	reads  *confirmer
 	over   chan struct{} // closed after the term, when all replies are given
 	commit chan *batch
 	done   chan outcome // of the batch sent to commit
@@ -40,7 +40,7 @@ func newTerm(s *Store, live *tables) *term {
 		store:  s,
 		live:   live,
 		queue:  make(chan *request, s.opts.Queue),
-		reads:  make(chan chan error),
+		reads:  newConfirmer(s.journal.Confirm, s.opts.AppendTimeout),
 		over:   make(chan struct{}),
 		commit: make(chan *batch, 1),
 		done:   make(chan outcome, 1),
@@ -51,12 +51,10 @@ func newTerm(s *Store, live *tables) *term {
 // has its answer by then.
 func (t *term) run(ctx context.Context, lost <-chan struct{}) error {
 	var helpers sync.WaitGroup
-	confirming, stopConfirming := context.WithCancel(ctx)
 	helpers.Go(func() { t.committer(context.WithoutCancel(ctx)) })
-	helpers.Go(func() { t.confirmer(confirming) })
 	err := t.writer(ctx, lost)
 	close(t.commit)
-	stopConfirming()
+	t.reads.stop()
 	helpers.Wait()
 	return err
 }
@@ -171,49 +169,6 @@ func (t *term) append(ctx context.Context, b *batch) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.store.opts.AppendTimeout)
 	defer cancel()
 	return t.store.journal.Append(ctx, b.ops)
-}
-
-// confirmer asks the journal whether the term lasts, once for all who wait.
-func (t *term) confirmer(ctx context.Context) {
-	for {
-		var waiting []chan error
-		select {
-		case <-ctx.Done():
-			return
-		case w := <-t.reads:
-			waiting = append(waiting, w)
-		}
-		for more := true; more; {
-			select {
-			case w := <-t.reads:
-				waiting = append(waiting, w)
-			default:
-				more = false
-			}
-		}
-		err := t.store.journal.Confirm(ctx)
-		for _, w := range waiting {
-			w <- err
-		}
-	}
-}
-
-// confirm waits for a confirmation that was asked for after the call.
-func (t *term) confirm(ctx context.Context) error {
-	w := make(chan error, 1)
-	select {
-	case t.reads <- w:
-	case <-t.over:
-		return errNotLeading
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case err := <-w:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // wait returns the answer to a request that is in the queue; ok is false when

@@ -35,6 +35,8 @@ type DesiredPort struct {
 	Type    string            // of the interface; "": a device of the host
 	Options map[string]string // of the interface, as a whole; nil: not named
 	MAC     string            // "": not named
+	// BFD is how the switch watches a tunnel (ovs-vswitchd.conf.db(5), bfd), as a whole; empty: not at all.
+	BFD map[string]string
 	// MTURequest is in bytes, 0: not named.
 	MTURequest int
 	// ExternalIDs is external_ids of the Interface row, where os-vif writes and

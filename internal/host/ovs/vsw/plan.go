@@ -241,6 +241,7 @@ func (p *planner) setPort(have *Port, d DesiredPort, owned bool) {
 		if d.Options != nil {
 			e.set("options", ovsdb.StrMap(iface.Options), ovsdb.StrMap(d.Options))
 		}
+		e.set("bfd", ovsdb.StrMap(iface.BFD), ovsdb.StrMap(d.BFD))
 	}
 	if d.MAC != "" {
 		e.set("mac", optional(iface.MAC), ovsdb.Str(d.MAC))
@@ -271,6 +272,7 @@ func insertPort(d DesiredPort) []ovsdb.Operation {
 		"type":         ovsdb.Str(d.Type),
 		"options":      ovsdb.StrMap(d.Options),
 		"external_ids": ovsdb.StrMap(d.ExternalIDs),
+		"bfd":          ovsdb.StrMap(d.BFD),
 		"mac":          optional(d.MAC),
 		"mtu_request":  optionalInt(d.MTURequest),
 	}

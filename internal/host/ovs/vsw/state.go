@@ -60,6 +60,8 @@ type Interface struct {
 	ExternalIDs map[string]string
 	OtherConfig map[string]string
 	Statistics  map[string]int64
+	BFD         map[string]string // asked for (ovs-vswitchd.conf.db(5), bfd)
+	BFDStatus   map[string]string // empty: none
 }
 
 // State is the configuration and state of the switch after one transaction. It is
@@ -126,7 +128,7 @@ var monitors = []ovsdb.Monitor{
 	{Table: "Bridge", Columns: []string{"name", "fail_mode", "datapath_type", "datapath_id", "protocols", "external_ids", "other_config", "ports"}},
 	{Table: "Port", Columns: []string{"name", "tag", "vlan_mode", "trunks", "external_ids", "other_config", "interfaces"}},
 	{Table: "Interface", Columns: []string{"name", "type", "ofport", "error", "mac", "mac_in_use", "admin_state", "link_state", "mtu", "mtu_request",
-		"options", "external_ids", "other_config"}, Quiet: []string{"statistics"}},
+		"options", "external_ids", "other_config", "bfd", "bfd_status"}, Quiet: []string{"statistics"}},
 }
 
 // typedRows keeps the typed form of rows between two states. Rows never change, so
@@ -249,6 +251,8 @@ func interfaceOf(row *ovsdb.Row) *Interface {
 		ExternalIDs: row.Get("external_ids").StrMap(),
 		OtherConfig: row.Get("other_config").StrMap(),
 		Statistics:  row.Get("statistics").IntMap(),
+		BFD:         row.Get("bfd").StrMap(),
+		BFDStatus:   row.Get("bfd_status").StrMap(),
 	}
 }
 

@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 
@@ -20,9 +22,11 @@ import (
 
 // Limits of the embedded etcd.
 const (
-	quotaBytes      = 8 << 30                              // of its database; the largest that etcd advises
+	quotaBytes      = 8 << 30                              // of its database; the largest that etcd advises (see relieve)
 	requestBytes    = journal.MaxBytes + journal.MaxOps*64 // what an operation has around its key and value
-	keepRevisions   = 50_000                               // for watches that resume; older ones are compacted every 5 minutes
+	keepRevisions   = 10_000                               // for watches that resume; older ones are compacted every 5 minutes
+	defragMiB       = 64                                   // at start, when that much of the database is unused
+	raftEntries     = 2_000                                // kept in memory by a member that is alone; the snapshot that replaces them is small
 	socketPathBytes = 107                                  // unix(7)
 )
 
@@ -33,6 +37,8 @@ type Embedded struct {
 	Log *slog.Logger // slog.Default when nil
 	// Cluster is nil for a server that is alone.
 	Cluster *Cluster
+
+	quota int64 // bytes; quotaBytes when zero
 }
 
 // Cluster configures the members of an embedded etcd of several servers.
@@ -86,13 +92,20 @@ func Start(ctx context.Context, c Embedded) (*Journal, error) {
 		stop()
 		return nil, fmt.Errorf("waiting for etcd to have a majority: %w", ctx.Err())
 	}
-	return &Journal{
+	j := &Journal{
 		client: v3client.New(server.Server),
 		stop:   stop,
 		log:    log,
 		// Of one process at a time, as its directory is locked.
 		identity: "member-" + strconv.FormatUint(uint64(server.Server.MemberID()), 16),
-	}, nil
+	}
+	if c.Cluster == nil {
+		// The only member answers nobody before it has applied the write itself: its own state is the
+		// newest there is, and to ask the raft log for its end first would tell nothing more.
+		j.asks = append(j.asks, clientv3.WithSerializable())
+		j.relieve = func(ctx context.Context) error { return relieve(ctx, j.client, server.Server.Backend(), log) }
+	}
+	return j, nil
 }
 
 // config turns ours into etcd's. The server's own client is in the process, so
@@ -101,7 +114,8 @@ func (c Embedded) config(core *logCore) (*embed.Config, error) {
 	e := embed.NewConfig()
 	e.Dir = filepath.Join(c.Dir, "etcd")
 	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZap(core))
-	e.QuotaBackendBytes = quotaBytes
+	e.QuotaBackendBytes = cmp.Or(c.quota, quotaBytes)
+	e.BootstrapDefragThresholdMegabytes = defragMiB
 	e.MaxTxnOps = journal.MaxOps
 	e.MaxRequestBytes = requestBytes
 	e.AutoCompactionMode = embed.CompactorModeRevision
@@ -131,6 +145,7 @@ func (c Embedded) config(core *logCore) (*embed.Config, error) {
 		e.InitialCluster = e.Name + "=" + nowhere.String()
 		// Nobody to wait for: elect oneself quickly.
 		e.TickMs, e.ElectionMs = 20, 200
+		e.SnapshotCount, e.SnapshotCatchUpEntries = raftEntries, 1
 		return e, nil
 	}
 	return e, c.Cluster.configure(e)

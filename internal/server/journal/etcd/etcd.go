@@ -32,7 +32,9 @@ type Journal struct {
 	client   *clientv3.Client
 	stop     func() // stops an embedded etcd
 	log      *slog.Logger
-	identity string // the value of LeaderKey while this server leads
+	identity string                      // the value of LeaderKey while this server leads
+	asks     []clientv3.OpOption         // how Confirm reads
+	relieve  func(context.Context) error // makes room when etcd is full; nil: that is its operator's business
 
 	mu       sync.Mutex
 	term     *term // nil before the first Campaign

@@ -445,3 +445,31 @@ func BenchmarkAppend(b *testing.B) {
 		})
 	}
 }
+
+// TestAFullDatabaseIsRelievedByTheNextTerm: history fills the quota, not rows. The write that finds it full
+// ends the term, and the next one has room again.
+func TestAFullDatabaseIsRelievedByTheNextTerm(t *testing.T) {
+	j, err := Start(t.Context(), Embedded{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), quota: 4 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	campaign(t, j)
+	row := journal.Op{Key: journal.Prefix + "port/1", Value: bytes.Repeat([]byte("x"), 100<<10)}
+	for err = nil; err == nil; {
+		_, err = j.Append(t.Context(), []journal.Op{row})
+	}
+	if !errors.Is(err, journal.ErrUnknown) {
+		t.Fatalf("a full database answered %v", err)
+	}
+	campaign(t, j)
+	for range 10 {
+		if _, err := j.Append(t.Context(), []journal.Op{row}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := 0
+	if _, err := j.Load(t.Context(), func(page []journal.Entry) error { n += len(page); return nil }); err != nil || n != 1 {
+		t.Fatalf("%d rows, %v; want the one", n, err)
+	}
+}

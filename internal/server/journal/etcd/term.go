@@ -28,6 +28,11 @@ func (j *Journal) Campaign(ctx context.Context) (<-chan struct{}, error) {
 			return nil, ctx.Err()
 		}
 	}
+	if j.relieve != nil {
+		if err := j.relieve(ctx); err != nil {
+			return nil, fmt.Errorf("making room in the journal: %w", err)
+		}
+	}
 	for {
 		t, holder, seen, err := j.tryLead(ctx)
 		if err != nil {
@@ -194,7 +199,7 @@ func (j *Journal) Confirm(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	got, err := j.client.Get(ctx, LeaderKey)
+	got, err := j.client.Get(ctx, LeaderKey, j.asks...)
 	if err != nil {
 		return fmt.Errorf("confirming the lead: %w", err)
 	}
