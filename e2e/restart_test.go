@@ -7,14 +7,15 @@ import (
 	"time"
 
 	"weft/internal/lab"
+	"weft/internal/labcmd"
 )
 
 // pair is two guests on two hosts that reach each other.
-func (w *world) pair(t testing.TB, prefix, cidr string) (to string) {
+func (w *world) pair(t testing.TB, prefix, cidr string, more ...func(*labcmd.VMOptions)) (to string) {
 	t.Helper()
 	n := w.network(t, cidr, nil)
-	w.vm(t, prefix+"a", "compute1", n)
-	b := w.vm(t, prefix+"b", "compute2", n)
+	w.vm(t, prefix+"a", "compute1", n, more...)
+	b := w.vm(t, prefix+"b", "compute2", n, more...)
 	to = b.Addrs[0].String()
 	w.reaches(t, prefix+"a", to)
 	return to
@@ -30,7 +31,11 @@ func (w *world) settled(t testing.TB, host string) {
 }
 
 func TestAgentRestart_isANonEvent(t *testing.T) {
-	to := w.pair(t, "ar-", "10.30.0.0/24")
+	bothDrivers(t, agentRestartIsANonEvent)
+}
+
+func agentRestartIsANonEvent(t *testing.T, which func(*labcmd.VMOptions)) {
+	to := w.pair(t, "ar-", "10.30.0.0/24", which)
 	for _, c := range []struct {
 		name    string
 		end     func(string) error

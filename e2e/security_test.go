@@ -2,12 +2,12 @@ package e2e
 
 import (
 	"context"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"weft/internal/labcmd"
+	"weft/internal/model"
 )
 
 // group makes a security group that the test's end removes. It has the two egress rules that every group begins with.
@@ -43,11 +43,26 @@ func (w *world) within(t testing.TB, what string, limit time.Duration, ok func()
 	return time.Since(began)
 }
 
+// bothDrivers runs a test with each firewall driver; which says so to the VMs it makes.
+func bothDrivers(t *testing.T, f func(t *testing.T, which func(*labcmd.VMOptions))) {
+	for _, driver := range []string{model.FirewallHybrid, model.FirewallNative} {
+		t.Run(driver, func(t *testing.T) { f(t, by(driver)) })
+	}
+}
+
+func by(driver string) func(*labcmd.VMOptions) {
+	return func(o *labcmd.VMOptions) { o.Firewall = driver }
+}
+
 func TestSecurityGroup_refusesUntilARuleAllowsAndCutsWhenItGoes(t *testing.T) {
+	bothDrivers(t, refusesUntilARuleAllowsAndCutsWhenItGoes)
+}
+
+func refusesUntilARuleAllowsAndCutsWhenItGoes(t *testing.T, which func(*labcmd.VMOptions)) {
 	n := w.network(t, "10.21.0.0/24", nil)
 	servers, clients := w.group(t, "servers"), w.group(t, "clients")
-	w.vm(t, "sg-c", "compute1", n, in(clients))
-	server := w.vm(t, "sg-s", "compute2", n, in(servers))
+	w.vm(t, "sg-c", "compute1", n, in(clients), which)
+	server := w.vm(t, "sg-s", "compute2", n, in(servers), which)
 	addr := server.Addrs[0].String()
 	w.listen(t, "sg-s", 22)
 	w.listen(t, "sg-s", 80)
@@ -76,11 +91,15 @@ func TestSecurityGroup_refusesUntilARuleAllowsAndCutsWhenItGoes(t *testing.T) {
 }
 
 func TestSecurityGroup_remoteGroupFollowsItsMembers(t *testing.T) {
+	bothDrivers(t, remoteGroupFollowsItsMembers)
+}
+
+func remoteGroupFollowsItsMembers(t *testing.T, which func(*labcmd.VMOptions)) {
 	n := w.network(t, "10.22.0.0/24", nil)
 	servers, friends, strangers := w.group(t, "rg-servers"), w.group(t, "rg-friends"), w.group(t, "rg-strangers")
 	w.rule(t, servers, body{"protocol": "icmp", "remote_group_id": friends})
-	server := w.vm(t, "rg-s", "compute2", n, in(servers))
-	client := w.vm(t, "rg-c", "compute1", n, in(strangers))
+	server := w.vm(t, "rg-s", "compute2", n, in(servers), which)
+	client := w.vm(t, "rg-c", "compute1", n, in(strangers), which)
 	addr := server.Addrs[0].String()
 	if w.ping(t, "rg-c", addr, 1) != 0 {
 		t.Fatal("a stranger is let in")
@@ -92,9 +111,13 @@ func TestSecurityGroup_remoteGroupFollowsItsMembers(t *testing.T) {
 }
 
 func TestSpoofing_onlyAPortsOwnAddressesLeaveIt(t *testing.T) {
+	bothDrivers(t, onlyAPortsOwnAddressesLeaveIt)
+}
+
+func onlyAPortsOwnAddressesLeaveIt(t *testing.T, which func(*labcmd.VMOptions)) {
 	n := w.network(t, "10.23.0.0/24", nil)
-	victim := w.vm(t, "sp-v", "compute2", n)
-	spoofer := w.vm(t, "sp-s", "compute1", n)
+	victim := w.vm(t, "sp-v", "compute2", n, which)
+	spoofer := w.vm(t, "sp-s", "compute1", n, which)
 	addr := victim.Addrs[0].String()
 	w.reaches(t, "sp-s", addr)
 	sh := func(script string) (string, error) {
@@ -136,9 +159,13 @@ func TestSpoofing_onlyAPortsOwnAddressesLeaveIt(t *testing.T) {
 }
 
 func TestAllowedAddressPair_letsAnotherAddressOut(t *testing.T) {
+	bothDrivers(t, letsAnotherAddressOut)
+}
+
+func letsAnotherAddressOut(t *testing.T, which func(*labcmd.VMOptions)) {
 	n := w.network(t, "10.24.0.0/24", nil)
-	a := w.vm(t, "ap-a", "compute1", n)
-	b := w.vm(t, "ap-b", "compute2", n)
+	a := w.vm(t, "ap-a", "compute1", n, which)
+	b := w.vm(t, "ap-b", "compute2", n, which)
 	addr := b.Addrs[0].String()
 	w.reaches(t, "ap-a", addr)
 	out, err := w.lab.VMOutput(t.Context(), "ap-a", "ip", "addr", "add", "10.24.0.200/24", "dev", "eth0")
@@ -158,42 +185,17 @@ func TestAllowedAddressPair_letsAnotherAddressOut(t *testing.T) {
 	w.eventually(t, "the address is refused again", func() bool { return !from() })
 }
 
-func TestPortSecurityOff_filtersNothing(t *testing.T) {
+func TestPortSecurityOff_filtersNothing(t *testing.T) { bothDrivers(t, filtersNothing) }
+
+func filtersNothing(t *testing.T, which func(*labcmd.VMOptions)) {
 	n := w.network(t, "10.25.0.0/24", nil)
 	strangers := w.group(t, "ps-strangers")
-	open := w.vm(t, "ps-o", "compute1", n)
-	w.vm(t, "ps-c", "compute2", n, in(strangers))
+	open := w.vm(t, "ps-o", "compute1", n, which)
+	w.vm(t, "ps-c", "compute2", n, in(strangers), which)
 	addr := open.Addrs[0].String()
 	if w.ping(t, "ps-c", addr, 1) != 0 {
 		t.Fatal("ICMP passes before")
 	}
 	w.must(t, "PUT", "ports/"+open.ID.String(), "port", body{"port_security_enabled": false, "security_groups": []string{}})
 	w.reaches(t, "ps-c", addr)
-}
-
-func TestPlugStraightIntoTheSwitch_isRefusedByTheHybridDriver(t *testing.T) {
-	n := w.network(t, "10.26.0.0/24", nil)
-	good := w.vm(t, "di-g", "compute1", n)
-	p, err := w.CreatePort(t.Context(), labcmd.PortSpec{Name: "bad", Network: n, Host: "compute1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.must(t, "DELETE", "ports/"+p.ID.String(), "", nil) })
-	tap := "tap" + p.ID.DeviceSuffix()
-	w.host(t, "compute1", "ip", "tuntap", "add", tap, "mode", "tap")
-	w.host(t, "compute1", "ovs-vsctl", "add-port", "br-int", tap, "--", "set", "Interface", tap, "external_ids:iface-id="+p.ID.String())
-	t.Cleanup(func() {
-		w.lab.Output(context.Background(), "compute1", "ovs-vsctl", "del-port", "br-int", tap)
-		w.lab.Output(context.Background(), "compute1", "ip", "link", "del", tap)
-	})
-	w.eventually(t, "the port that cannot be filtered is in ERROR", func() bool {
-		_, out, err := w.call(t.Context(), http.MethodGet, "ports/"+p.ID.String(), nil)
-		return err == nil && out["port"].(body)["status"] == "ERROR"
-	})
-	if port, err := w.Port(t.Context(), good.ID); err != nil || port.Status != "ACTIVE" {
-		t.Errorf("the other port is %s, %v", port.Status, err)
-	}
-	if flows := w.host(t, "compute1", "ovs-ofctl", "-O", "OpenFlow14", "dump-flows", "br-int"); strings.Contains(flows, tap) {
-		t.Error("the port has flows")
-	}
 }

@@ -19,6 +19,7 @@ import (
 	"weft/internal/host/agent"
 	"weft/internal/host/iptables"
 	"weft/internal/host/metadata"
+	"weft/internal/model"
 	"weft/internal/obs"
 	"weft/internal/pki"
 	"weft/internal/run"
@@ -30,7 +31,7 @@ type agentOptions struct {
 	roles, servers                    []string
 	mappings                          map[string]string
 	datapath, ovsdb, ovsRunDir        string
-	iptables, metrics, zone           string
+	iptables, firewall, metrics, zone string
 	novaMetadata, metadataSecret      string
 	verify                            time.Duration
 	logLevel, logFormat               string
@@ -63,6 +64,7 @@ It stores its certificate in --state-dir and needs no token again.`,
 	f.StringVar(&o.datapath, "datapath", "", "Open vSwitch datapath: system or netdev; found out when not given")
 	f.StringVar(&o.ovsdb, "ovsdb", "unix:/run/openvswitch/db.sock", "the switch's database")
 	f.StringVar(&o.ovsRunDir, "ovs-run-dir", "/run/openvswitch", "where ovs-vswitchd has its sockets")
+	f.StringVar(&o.firewall, "firewall", model.FirewallHybrid, "what filters ports that do not say it themselves: hybrid (iptables on a Linux bridge) or native (flows)")
 	f.StringVar(&o.iptables, "iptables", "", "iptables backend: nft or legacy; found out when not given")
 	f.DurationVar(&o.verify, "verify-interval", 10*time.Second, "how often the host is compared with what was left there")
 	f.StringVar(&o.metrics, "metrics-listen", "127.0.0.1:9698", "address of /metrics and /healthz; empty: none")
@@ -79,7 +81,7 @@ It stores its certificate in --state-dir and needs no token again.`,
 func (o *agentOptions) config(log *slog.Logger) (agent.Config, error) {
 	c := agent.Config{
 		Host: o.host, Roles: o.roles, Servers: o.servers, Token: o.token, StateDir: o.stateDir, Mappings: o.mappings,
-		Datapath: o.datapath, OVSDB: o.ovsdb, RunDir: o.ovsRunDir, Backend: iptables.Backend(o.iptables), Verify: o.verify, Version: version, Zone: o.zone, Log: log,
+		Datapath: o.datapath, OVSDB: o.ovsdb, RunDir: o.ovsRunDir, Backend: iptables.Backend(o.iptables), Firewall: o.firewall, Verify: o.verify, Version: version, Zone: o.zone, Log: log,
 	}
 	switch c.Backend {
 	case iptables.Auto, iptables.NFT, iptables.Legacy:

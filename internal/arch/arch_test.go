@@ -40,6 +40,7 @@ var sameFloor = map[string][]string{
 	"internal/host/fair":           {"internal/host/responder"},
 	"internal/host/metadata":       {"internal/host/fair"},
 	"internal/host/dns":            {"internal/host/fair"},
+	"internal/host/firewall":       {"internal/host/pipeline"},
 	"internal/host/router":         {"internal/host/iptables", "internal/host/hoststate"},
 	"bench":                        {"bench/apibench", "bench/benchlab"},
 	"bench/dataplane":              {"bench/apibench", "bench/benchlab", "bench/probe"},

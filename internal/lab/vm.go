@@ -111,6 +111,28 @@ func (l *Lab) VMCreate(ctx context.Context, s VMSpec) (vm VM, err error) {
 	return vm, l.askDHCP(ctx, first, s)
 }
 
+// VMReplug plugs a VM's card in in another mode. The VM keeps running, and has no network
+// for a moment.
+func (l *Lab) VMReplug(ctx context.Context, name string, mode vif.Mode, mtu int) error {
+	var vm VM
+	err := l.update(func(s *state) (err error) {
+		vm, err = s.vm(name)
+		vm.Mode = mode
+		for i := range s.VMs {
+			if s.VMs[i].Name == name {
+				s.VMs[i] = vm
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	card := vm.card()
+	card.MTU = mtu
+	return l.plug(ctx, vm.Host, "plug", card)
+}
+
 // card is the VM's card as vif knows it.
 func (v VM) card() vif.Spec {
 	s := vif.Spec{PortID: v.PortID, MAC: v.MAC, VMUUID: v.UUID, Mode: v.Mode, Guest: v.Name, Bridge: "br-int"}

@@ -6,6 +6,7 @@
 package labcmd
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"weft/internal/client"
+	"weft/internal/host/vif"
 	"weft/internal/lab"
 	"weft/internal/model"
 	"weft/internal/pki"
@@ -34,6 +36,7 @@ type Port struct {
 	MTU    int // of its network, in bytes
 	Addrs  []netip.Addr
 	Status string
+	Mode   vif.Mode // how it is to be plugged in
 }
 
 // PortSpec is the port to make for a guest.
@@ -43,6 +46,7 @@ type PortSpec struct {
 	FixedIPs            []string
 	SecurityGroups      []string // none: the project's default group
 	Instance            model.Instance
+	Firewall            string // hybrid or native; empty: the host's
 }
 
 // Cloud is what the lab's commands need of the API.
@@ -52,6 +56,8 @@ type Cloud interface {
 	// Port returns a port as it is.
 	Port(ctx context.Context, id model.PortID) (Port, error)
 	DeletePort(ctx context.Context, id model.PortID) error
+	// SetFirewall asks for another firewall driver, and returns the port as it is then.
+	SetFirewall(ctx context.Context, id model.PortID, driver string) (Port, error)
 }
 
 // Options of a lab's start.
@@ -60,6 +66,7 @@ type Options struct {
 	Listen           string   // of the API
 	ServerArgs       []string // further ones
 	AgentArgs        []string
+	Firewall         string // of the hosts: hybrid or native
 	Self             string // the weft program; empty: the running one
 	Progress         func(lab.Step)
 }
@@ -96,7 +103,8 @@ func Up(ctx context.Context, l *lab.Lab, o Options) error {
 				role = "gateway"
 			}
 			return append([]string{self, "agent", "--host", h.Name, "--roles", role, "--servers", hosts(i), "--token", token,
-				"--tunnel-address", h.Tunnel.String(), "--bridge-mappings", lab.ExternalNetwork + "=" + lab.ExternalBridge}, o.AgentArgs...), nil
+				"--tunnel-address", h.Tunnel.String(), "--bridge-mappings", lab.ExternalNetwork + "=" + lab.ExternalBridge,
+				"--firewall", cmp.Or(o.Firewall, model.FirewallHybrid)}, o.AgentArgs...), nil
 		},
 	})
 	if err != nil {
@@ -138,7 +146,7 @@ func waitWired(ctx context.Context, l *lab.Lab, url string) error {
 }
 
 func aliveAgents(ctx context.Context, url string) (int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v2.0/agents?fields=alive", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v2.0/agents?fields=alive&agent_type=Open+vSwitch+agent", nil)
 	if err != nil {
 		return 0, err
 	}
@@ -242,7 +250,7 @@ Open vSwitch and its own agent. VMs are namespaces with a card, or real machines
   weft lab down`,
 	}
 	cmd.PersistentFlags().StringVar(&c.name, "lab", lab.DefaultName, "name of the lab")
-	cmd.AddCommand(c.up(), c.down(), c.status(), c.vm(), c.exec(), c.shell(), c.process(), c.cut())
+	cmd.AddCommand(c.up(), c.down(), c.status(), c.vm(), c.exec(), c.shell(), c.process(), c.host(), c.cut())
 	return cmd
 }
 
@@ -269,6 +277,7 @@ func (c *commands) up() *cobra.Command {
 	f := cmd.Flags()
 	f.IntVar(&o.Compute, "compute", 2, "compute hosts: compute1, compute2 …")
 	f.IntVar(&o.Gateway, "gateway", 1, "gateway hosts: network1 …")
+	f.StringVar(&o.Firewall, "firewall", model.FirewallHybrid, "what filters the hosts' ports: hybrid (iptables) or native (flows)")
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:9696", "address of the API")
 	f.StringArrayVar(&o.ServerArgs, "server-arg", nil, "further argument of \"weft server\", may be repeated")
 	f.StringArrayVar(&o.AgentArgs, "agent-arg", nil, "further argument of \"weft agent\", may be repeated")
@@ -452,6 +461,7 @@ func (c *commands) cut() *cobra.Command {
 		Use: "cut HOST", Short: "Take a host off the underlay, as a pulled cable does", Args: cobra.ExactArgs(1),
 		Example: `  weft lab cut network1
   weft lab cut --mend network1`,
+		ValidArgsFunction: c.hosts,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if mend {
 				return c.lab().Mend(args[0])

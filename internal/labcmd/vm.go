@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"weft/internal/fault"
 	"weft/internal/lab"
 	"weft/internal/model"
 )
@@ -20,6 +22,7 @@ type VMOptions struct {
 	Name, Network, Host string
 	FixedIPs            []string
 	SecurityGroups      []string
+	Firewall            string // hybrid or native; empty: the host's
 	Qemu, NoDHCP        bool
 	Instance            model.Instance // what metadata tells the VM
 }
@@ -38,13 +41,14 @@ func CreateVM(ctx context.Context, l *lab.Lab, cloud Cloud, o VMOptions) (p Port
 	}
 	device := model.RandomUUID(random)
 	p, err = cloud.CreatePort(ctx, PortSpec{
-		Name: o.Name, Network: o.Network, Host: o.Host, Device: device, FixedIPs: o.FixedIPs, SecurityGroups: o.SecurityGroups, Instance: o.Instance,
+		Name: o.Name, Network: o.Network, Host: o.Host, Device: device, FixedIPs: o.FixedIPs, SecurityGroups: o.SecurityGroups,
+		Firewall: o.Firewall, Instance: o.Instance,
 	})
 	if err != nil {
 		return p, err
 	}
 	_, err = l.VMCreate(ctx, lab.VMSpec{
-		Host: o.Host, Name: o.Name, PortID: p.ID, MAC: p.MAC, UUID: device, MTU: p.MTU, NoDHCP: o.NoDHCP, Qemu: machine,
+		Host: o.Host, Name: o.Name, PortID: p.ID, MAC: p.MAC, UUID: device, MTU: p.MTU, Mode: p.Mode, NoDHCP: o.NoDHCP, Qemu: machine,
 		AcceptRA: true, // as guests do unless they are told not to
 	})
 	if err != nil {
@@ -82,6 +86,23 @@ func (f *instanceFlags) instance() (i model.Instance, err error) {
 	}
 	_, err = i.Profile() // says what is wrong before anything is made
 	return i, err
+}
+
+// MoveVM has another firewall driver filter a VM's port, and plugs it in accordingly. The VM keeps running.
+func MoveVM(ctx context.Context, l *lab.Lab, cloud Cloud, name, driver string) error {
+	vms, err := l.VMs()
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(vms, func(v lab.VM) bool { return v.Name == name })
+	if i < 0 {
+		return fault.New(fault.NotFound, "VMNotFound", "the lab has no VM %s", name)
+	}
+	p, err := cloud.SetFirewall(ctx, vms[i].PortID, driver)
+	if err != nil {
+		return err
+	}
+	return l.VMReplug(ctx, name, p.Mode, p.MTU)
 }
 
 // DeleteVM removes a VM and its port.
@@ -156,6 +177,7 @@ func (c *commands) vm() *cobra.Command {
 	f.StringVar(&o.Host, "host", "compute1", "host of the VM")
 	f.StringSliceVar(&o.FixedIPs, "fixed-ip", nil, "address of the VM; none: the server picks")
 	f.StringSliceVar(&o.SecurityGroups, "security-group", nil, "security group (name or id), may be repeated; none: the default group")
+	f.StringVar(&o.Firewall, "firewall", "", "what filters the VM's port: hybrid (iptables) or native (flows); none: the host decides")
 	f.BoolVar(&o.Qemu, "qemu", false, "boot a real machine in qemu instead of making a namespace")
 	f.BoolVar(&o.NoDHCP, "no-dhcp", false, "do not ask for an address")
 	f.StringVar(&told.hostname, "hostname", "", "host name that the metadata service tells the VM, and its name in DNS; none: made of its address")
@@ -197,6 +219,17 @@ func (c *commands) vm() *cobra.Command {
 			return errors.Join(errs...)
 		},
 	}
-	cmd.AddCommand(create, list, remove)
+	move := &cobra.Command{
+		Use: "firewall NAME hybrid|native", Short: "Have another firewall driver filter a VM's port, while it runs", Args: cobra.ExactArgs(2),
+		Example: "  weft lab vm firewall vm1 native", ValidArgsFunction: c.names,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cloud, err := c.cloud(cmd)
+			if err != nil {
+				return err
+			}
+			return MoveVM(cmd.Context(), c.lab(), cloud, args[0], args[1])
+		},
+	}
+	cmd.AddCommand(create, list, move, remove)
 	return cmd
 }

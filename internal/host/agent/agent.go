@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ type Config struct {
 	OVSDB      string            // "unix:/run/openvswitch/db.sock"
 	RunDir     string            // of ovs-vswitchd: "/run/openvswitch"
 	Backend    iptables.Backend  // "" to find out
+	Firewall   string            // what filters ports that say nothing of it: model.FirewallHybrid ("") or model.FirewallNative
 	Verify     time.Duration     // how often the host is compared with what was left there
 	Version    string
 	Zone       string // availability zone
@@ -71,6 +73,9 @@ func (c *Config) Check() error {
 	if c.Datapath != "" && c.Datapath != "system" && c.Datapath != "netdev" {
 		return fmt.Errorf("datapath %q: want system or netdev", c.Datapath)
 	}
+	if c.Firewall != "" && c.Firewall != model.FirewallHybrid && c.Firewall != model.FirewallNative {
+		return fmt.Errorf("firewall %q: want hybrid or native", c.Firewall)
+	}
 	if c.Verify < time.Second {
 		return fmt.Errorf("verify interval %s: want at least 1s", c.Verify)
 	}
@@ -92,23 +97,26 @@ type Agent struct {
 	metrics  *metrics
 
 	// Owned by the loop.
-	host     hoststate.Config
-	bridges  map[string]*bridge
-	vlans    *hoststate.VLANs
-	view     *model.HostView // nil: nothing is known, nothing is touched
-	complete bool            // a server has said in this run that the view is whole: what is not in it may go
-	inForce  bool            // the last pass left the host as the view says
-	failed   int             // ports that could not be applied then
-	settings *hostpb.Settings
-	cache    firewall.Cache
-	adverts  *adverts
-	guarded  map[model.PortID]hoststate.State // ports whose filters are in force
-	stale    []uint16                         // VLAN ids with which the switch may have learned what no longer holds
-	cut      bool                             // established connections are to be judged again
-	unsaved  bool
-	moved    bool             // only the view's revision is unsaved
-	flows    *pipeline.Output // of flowsFor
-	flowsFor pipeline.Input
+	host      hoststate.Config
+	bridges   map[string]*bridge
+	vlans     *hoststate.VLANs
+	view      *model.HostView // nil: nothing is known, nothing is touched
+	complete  bool            // a server has said in this run that the view is whole: what is not in it may go
+	inForce   bool            // the last pass left the host as the view says
+	failed    int             // ports that could not be applied then
+	settings  *hostpb.Settings
+	cache     firewall.Cache
+	flowCache firewall.FlowCache
+	adverts   *adverts
+	guarded   map[model.PortID]hoststate.State // ports whose filters are in force
+	goneAddrs []goneAddr                       // to be forgotten by the switch
+	learning  map[model.PortID]bool            // ports of which the switch learns MACs; true: it filters them
+	stale     []uint16                         // VLAN ids with which the switch may have learned what no longer holds
+	cut       bool                             // established connections are to be judged again
+	unsaved   bool
+	moved     bool             // only the view's revision is unsaved
+	flows     *pipeline.Output // of flowsFor
+	flowsFor  pipeline.Input
 }
 
 // New returns an agent that is not running.
@@ -231,7 +239,7 @@ func (a *Agent) wake() {
 func (a *Agent) hello() *hostpb.Hello {
 	h := &hostpb.Hello{
 		Host: a.cfg.Host, Version: a.cfg.Version, Roles: a.cfg.Roles, BridgeMappings: a.cfg.Mappings, Datapath: a.host.Datapath,
-		Firewall: model.FirewallHybrid, StartedUnix: time.Now().Unix(), AvailabilityZone: a.cfg.Zone,
+		Firewall: cmp.Or(a.cfg.Firewall, model.FirewallHybrid), StartedUnix: time.Now().Unix(), AvailabilityZone: a.cfg.Zone,
 	}
 	if a.cfg.TunnelAddr.IsValid() {
 		h.TunnelAddr = a.cfg.TunnelAddr.String()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"weft/internal/host/firewall"
 	"weft/internal/host/flow"
 	"weft/internal/host/ovs/openflow"
 	"weft/internal/host/pipeline"
@@ -24,14 +25,47 @@ type bridge struct {
 	epoch  atomic.Uint64 // of the connection, 0 while there is none; written by the client's goroutine
 
 	// Owned by the loop.
-	read      uint64 // the epoch in which installed was read, 0: it must be read
-	settled   bool   // in this epoch, the flows have been once as they should be
-	installed []flow.Flow
-	meters    []openflow.Meter
-	greeted   uint64 // the epoch in which limit was asked for
-	limit     uint32 // the highest id of a meter, 0: there are none
-	written   uint64
-	repairs   uint64
+	read    uint64 // the epoch in which has was read or written, 0: it must be read
+	settled bool   // in this epoch, the flows have been once as they should be
+	has     want   // what is installed, if read
+	meters  []openflow.Meter
+	greeted uint64 // the epoch in which limit was asked for
+	limit   uint32 // the highest id of a meter, 0: there are none
+	written uint64
+	repairs uint64
+}
+
+// want is what a bridge shall hold: two lists of flows, which are the same slices as before if
+// nothing of them has changed, flows that change step by step, and the meters that
+// they use.
+type want struct {
+	flows, filters []flow.Flow
+	members        firewall.MemberStep
+	all            func() []flow.Flow // of members, after the step
+	meters         []openflow.Meter
+}
+
+// whole is all of it in one list.
+func (w *want) whole() []flow.Flow {
+	out := slices.Concat(w.flows, w.filters)
+	if w.all != nil {
+		out = append(out, w.all()...)
+	}
+	return out
+}
+
+// after returns what leads from one state to the next, if the steps follow on one another.
+func (w *want) after(had *want) (add, del []flow.Flow, follows bool) {
+	if had.members.To != w.members.From {
+		return nil, nil, false
+	}
+	for _, l := range []struct{ now, then []flow.Flow }{{w.flows, had.flows}, {w.filters, had.filters}} {
+		if !same(l.now, l.then) {
+			a, d := flow.Diff(l.now, l.then, nil)
+			add, del = append(add, a...), append(del, d...)
+		}
+	}
+	return append(add, w.members.Add...), append(del, w.members.Del...), true
 }
 
 func newBridge(name, socket string, wake func(), packet func(openflow.PacketIn), log *slog.Logger) *bridge {
@@ -68,65 +102,66 @@ func (b *bridge) greet(ctx context.Context) error {
 
 // sync makes the bridge's flows the wanted ones, in one bundle that adds before it deletes, and the meters that they
 // use. Without prune nothing is deleted. It returns openflow.ErrDisconnected while the bridge cannot be reached.
-func (b *bridge) sync(ctx context.Context, want []flow.Flow, meters []openflow.Meter, prune bool) error {
+func (b *bridge) sync(ctx context.Context, w want, prune bool) error {
 	epoch := b.epoch.Load()
 	if epoch == 0 || epoch != b.greeted { // or the flows are for what there was before
 		b.settled = false
 		return openflow.ErrDisconnected
 	}
-	fresh := b.read != epoch
-	if !fresh && b.settled && same(b.installed, want) {
-		return nil
+	known := b.read == epoch && b.settled
+	var add, del []flow.Flow
+	if known {
+		add, del, known = w.after(&b.has)
 	}
-	if fresh {
-		stats, err := b.client.Dump(ctx, allTables)
+	if !known {
+		have, err := b.dump(ctx)
 		if err != nil {
 			return err
 		}
-		b.installed = nil // not the list's memory, which may be somebody's wanted flows
-		for _, s := range stats {
-			if pipeline.Mine(s.Flow) {
-				b.installed = append(b.installed, s.Flow)
-			}
-		}
-		if b.meters, err = b.client.Meters(ctx); err != nil {
-			return err
-		}
+		add, del = flow.Diff(w.whole(), have, nil)
 		b.read = epoch
 	}
-	if err := b.addMeters(ctx, meters); err != nil {
-		b.read = 0
-		return err
-	}
-	add, del := flow.Diff(want, b.installed, nil)
 	if !prune {
 		del = nil
 	}
-	if len(add)+len(del) == 0 {
-		b.settled = true
-		if prune {
-			b.installed = want
-			return b.deleteMeters(ctx, meters)
-		}
-		return nil
-	}
-	if err := b.client.Apply(ctx, add, del); err != nil {
+	if err := b.addMeters(ctx, w.meters); err != nil {
 		b.read = 0
 		return err
 	}
-	b.written += uint64(len(add) + len(del))
-	if fresh && b.settled {
-		b.repairs++
-		b.log.Warn("flows were not as left, repaired", "bridge", b.name, "put_back", len(add), "removed", len(del), "first", first(add, del))
+	if len(add)+len(del) > 0 {
+		if err := b.client.Apply(ctx, add, del); err != nil {
+			b.read = 0
+			return err
+		}
+		b.written += uint64(len(add) + len(del))
+		if !known && b.settled {
+			b.repairs++
+			b.log.Warn("flows were not as left, repaired", "bridge", b.name, "put_back", len(add), "removed", len(del), "first", first(add, del))
+		}
 	}
-	b.settled = true
+	b.has, b.settled = w, true
 	if !prune {
 		b.read = 0 // what was there and is not wanted stays: known only by reading it
-		b.settled = false
+		b.settled = len(add) == 0
 		return nil
 	}
-	b.installed = want
-	return b.deleteMeters(ctx, meters)
+	return b.deleteMeters(ctx, w.meters)
+}
+
+// dump reads the bridge's flows that are ours, and its meters.
+func (b *bridge) dump(ctx context.Context) ([]flow.Flow, error) {
+	stats, err := b.client.Dump(ctx, allTables)
+	if err != nil {
+		return nil, err
+	}
+	var have []flow.Flow
+	for _, s := range stats {
+		if pipeline.Mine(s.Flow) {
+			have = append(have, s.Flow)
+		}
+	}
+	b.meters, err = b.client.Meters(ctx)
+	return have, err
 }
 
 // addMeters makes the meters that are not there, before the flows that use them.

@@ -249,7 +249,7 @@ nsenter -n -t $(cat %[3]s/peer) sh -c 'ip addr add %[2]s/16 dev pb; ip link set 
 		in.Local.MeterLimit = br.limit
 	}
 	out := pipeline.Compute(in)
-	if err := br.sync(ctx, out.BrInt, portMeters(out.Meters), true); err != nil || len(out.Wired) != ports+2 {
+	if err := br.sync(ctx, want{flows: out.BrInt, meters: portMeters(out.Meters)}, true); err != nil || len(out.Wired) != ports+2 {
 		b.Fatalf("%d of %d ports wired, %v", len(out.Wired), ports+2, err)
 	}
 	return h

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
+	"sync"
 	"time"
 
 	"weft/internal/host/firewall"
-	"weft/internal/host/flow"
 	"weft/internal/host/hoststate"
 	"weft/internal/host/iptables"
 	"weft/internal/host/ovs/openflow"
@@ -201,6 +200,7 @@ func (a *Agent) pass(ctx context.Context) error {
 	}
 	flowErr := a.applyFlows(ctx, joined, r)
 	if flowErr == nil {
+		a.forgetPorts(ctx, joined)
 		a.announceRouters(joined, r)
 	}
 	a.tellGuests(joined, a.flows, r)
@@ -212,44 +212,54 @@ func (a *Agent) pass(ctx context.Context) error {
 	return err
 }
 
-// firewallInput is what the firewall is computed from: the ports that iptables filters.
-func (a *Agent) firewallInput(ports []hoststate.State) firewall.Input {
+// hybridInput is what iptables filters.
+func (a *Agent) hybridInput(ports []hoststate.State) firewall.Input {
 	in := firewall.Input{Groups: a.view.Groups, Members: a.view.Members}
 	for i := range ports {
-		if st := &ports[i]; st.Problem == "" && !st.Leg && st.Port.Firewall == model.FirewallHybrid {
-			in.Ports = append(in.Ports, firewall.PortInput{
-				View: st.Port, Network: st.Network, Zone: st.Zone(), Routers: a.adverts.of(st.Network.ID).routers(),
-			})
+		if st := &ports[i]; st.Problem == "" && st.ByIptables() {
+			in.Ports = append(in.Ports, a.portInput(st, st.Zone()))
 		}
 	}
 	return in
 }
 
+// nativeInput is what the switch filters.
+func (a *Agent) nativeInput(j *hoststate.Joined) firewall.Input {
+	in := firewall.Input{Groups: a.view.Groups, Members: a.view.Members}
+	for i := range j.Ports {
+		st := &j.Ports[i]
+		if st.Problem == "" && st.BySwitch() && st.Port.PortSecurity && st.OFPort() > 0 && j.Pipeline.Ports[st.Port.ID] != nil {
+			p := a.portInput(st, st.VLAN)
+			p.OFPort = st.OFPort()
+			in.Ports = append(in.Ports, p)
+		}
+	}
+	return in
+}
+
+func (a *Agent) portInput(st *hoststate.State, zone uint16) firewall.PortInput {
+	return firewall.PortInput{View: st.Port, Network: st.Network, Zone: zone, Routers: a.adverts.of(st.Network.ID).routers()}
+}
+
 // applyFirewall brings the rules in force. A port whose rules are not in force is taken out of the
 // pipeline's input: it is not wired, or unwired.
 func (a *Agent) applyFirewall(ctx context.Context, j *hoststate.Joined, r *results) error {
-	in := a.firewallInput(j.Ports)
+	in := a.hybridInput(j.Ports)
 	out := a.cache.Hybrid(in)
 	res, err := a.fw.Apply(ctx, iptables.State{V4: out.V4, V6: out.V6, Sets: out.Sets})
 	if err != nil {
 		// The kernel's state is unknown. Ports that were filtered before keep what they have;
 		// others wait.
-		for id := range j.Pipeline.Ports {
-			if _, ok := a.guarded[id]; !ok {
+		for i := range j.Ports {
+			id := j.Ports[i].Port.ID
+			if _, ok := a.guarded[id]; !ok && j.Ports[i].ByIptables() {
 				delete(j.Pipeline.Ports, id)
 				r.fail(id, "its filters could not be installed: "+err.Error())
 			}
 		}
 		return fmt.Errorf("installing filters: %w", err)
 	}
-	for id, problem := range out.Problems {
-		var shut *firewall.PortError
-		if errors.As(problem, &shut) {
-			r.fail(id, problem.Error())
-		} else {
-			r.note(id, problem.Error())
-		}
-	}
+	r.firewall(out.Problems)
 	for chain, problem := range res.Refused {
 		if id, ok := out.Chains[chain]; ok {
 			r.fail(id, "the kernel refused its filters, it passes nothing: "+problem.Error())
@@ -258,35 +268,11 @@ func (a *Agent) applyFirewall(ctx context.Context, j *hoststate.Joined, r *resul
 	for set, problem := range res.BadSets {
 		a.log.Warn("set of a remote group not complete", "set", set, "err", problem)
 	}
-	a.forgetGone(ctx, j)
+	a.forgetGone(ctx, j, sync.OnceValue(func() *firewall.Policy { return firewall.NewPolicy(in) }))
 	if res.Changed {
 		a.cut = true
 	}
 	return nil
-}
-
-// forgetGone deletes the tracked connections of ports that have left the host, before
-// another port gets their addresses.
-func (a *Agent) forgetGone(ctx context.Context, j *hoststate.Joined) {
-	now := make(map[model.PortID]hoststate.State, len(j.Ports))
-	for i := range j.Ports {
-		if st := j.Ports[i]; st.Problem == "" {
-			now[st.Port.ID] = st
-		}
-	}
-	for id, old := range a.guarded {
-		if st, ok := now[id]; ok && st.VLAN == old.VLAN {
-			continue
-		}
-		gone := map[netip.Addr]bool{}
-		for _, f := range old.Port.FixedIPs {
-			gone[f.Addr] = true
-		}
-		if _, err := a.fw.ForgetConnections(ctx, old.Zone(), func(c firewall.Conn) bool { return gone[c.Src] || gone[c.Dst] }); err != nil {
-			a.log.Warn("connections of a removed port not forgotten", "port", id, "err", err)
-		}
-	}
-	a.guarded = now
 }
 
 // cutConnections ends what the rules in force no longer allow.
@@ -301,7 +287,7 @@ func (a *Agent) cutConnections(ctx context.Context) {
 		ports = append(ports, st)
 		zones[st.Zone()] = true
 	}
-	policy := firewall.NewPolicy(a.firewallInput(ports))
+	policy := firewall.NewPolicy(a.hybridInput(ports))
 	for zone := range zones {
 		cut, err := a.fw.CutConnections(ctx, zone, func(c firewall.Conn) bool { return policy.Allows(zone, c) })
 		if err != nil {
@@ -311,24 +297,6 @@ func (a *Agent) cutConnections(ctx context.Context) {
 		}
 		a.metrics.cuts.Add(float64(cut.Killed))
 	}
-}
-
-// forgetLearned deletes what the switch has learned with VLAN ids that were released, before another
-// network's packets meet it. What cannot be deleted now is tried again in the next pass; a bridge that has
-// no connection is about to lose its flows, or keeps them until it has one.
-func (a *Agent) forgetLearned(ctx context.Context) {
-	var left []uint16
-	for _, vlan := range a.stale {
-		inInt, inTun := pipeline.Forget(vlan)
-		err := a.bridges[hoststate.BrInt].client.DeleteCovered(ctx, inInt, pipeline.CookieKindMask)
-		if tun := a.bridges[hoststate.BrTun]; tun != nil {
-			err = errors.Join(err, tun.client.DeleteCovered(ctx, inTun, pipeline.CookieKindMask))
-		}
-		if err != nil {
-			left = append(left, vlan)
-		}
-	}
-	a.stale = left
 }
 
 // applySwitch brings bridges, patch ports, tunnels and tags into the switch's database.
@@ -370,6 +338,8 @@ func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results)
 	if a.services != nil {
 		a.services.take(a.flowsFor, out, a.settings.GetDnsDomain())
 	}
+	filters := a.flowCache.Native(a.nativeInput(j))
+	r.firewall(filters.Problems)
 	for _, p := range out.Problems {
 		if id := (model.PortID{UUID: p.Object.ID}); p.Object.Kind == model.KindPort {
 			if p.Waiting {
@@ -386,12 +356,12 @@ func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results)
 		b := a.bridges[name]
 		before, repairs := b.written, b.repairs
 		want := wanted(name, out)
-		var meters []openflow.Meter
 		if name == hoststate.BrInt {
-			meters = portMeters(out.Meters)
+			want.meters = portMeters(out.Meters)
+			want.filters, want.members, want.all = filters.Flows, filters.Members, a.flowCache.AllMembers
 		}
-		err := b.sync(ctx, want, meters, a.complete)
-		a.metrics.flows.WithLabelValues(name).Set(float64(len(want)))
+		err := b.sync(ctx, want, a.complete)
+		a.metrics.flows.WithLabelValues(name).Set(float64(len(want.flows) + len(want.filters) + want.members.Total))
 		a.metrics.flowMods.WithLabelValues(name).Add(float64(b.written - before))
 		a.metrics.repairs.WithLabelValues("flows").Add(float64(b.repairs - repairs))
 		switch {
@@ -426,18 +396,18 @@ func sameInput(a, b pipeline.Input) bool {
 	return a.L2Population == b.L2Population && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Peers, b.Peers) &&
 		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) &&
 		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt && a.Local.Services == b.Local.Services && a.Local.MeterLimit == b.Local.MeterLimit &&
-		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical) &&
+		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Filtered, b.Local.Filtered) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical) &&
 		maps.Equal(a.Local.Watched, b.Local.Watched)
 }
 
-func wanted(bridge string, out *pipeline.Output) []flow.Flow {
+func wanted(bridge string, out *pipeline.Output) want {
 	switch bridge {
 	case hoststate.BrInt:
-		return out.BrInt
+		return want{flows: out.BrInt}
 	case hoststate.BrTun:
-		return out.BrTun
+		return want{flows: out.BrTun}
 	}
-	return out.Physical[bridge]
+	return want{flows: out.Physical[bridge]}
 }
 
 // verify compares the host with what was left there, and repairs it.

@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"errors"
+
+	"weft/internal/host/firewall"
 	"weft/internal/host/hoststate"
 	"weft/internal/model"
 )
@@ -33,6 +36,18 @@ func (r *results) note(id model.PortID, what string) {
 		what = r.notes[id] + "; " + what
 	}
 	r.notes[id] = what
+}
+
+// firewall takes over what a firewall driver says of ports.
+func (r *results) firewall(problems map[model.PortID]error) {
+	for id, problem := range problems {
+		var shut *firewall.PortError
+		if errors.As(problem, &shut) {
+			r.fail(id, problem.Error())
+		} else {
+			r.note(id, problem.Error())
+		}
+	}
 }
 
 func (r *results) wired(id model.PortID) { r.active[id] = true }

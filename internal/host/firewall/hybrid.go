@@ -94,7 +94,7 @@ func (c *Cache) blocks(in Input) []*block {
 	for i := range in.Ports {
 		p := &in.Ports[i]
 		old, ok := c.ports[p.View.ID]
-		if !ok || !old.current(p, in.Groups) {
+		if !ok || !current(&old.in, old.groups, p, in.Groups) {
 			rules := checkPort(p, in.Groups)
 			old = cached{in: *p, groups: groupsOf(p.View, in.Groups), block: rules.render()}
 			old.in.Routers = slices.Clone(p.Routers)
@@ -118,14 +118,14 @@ func groupsOf(v *model.PortView, groups map[model.SecurityGroupID]*model.GroupVi
 	return out
 }
 
-// current reports whether the cached share follows from these inputs.
-func (e *cached) current(p *PortInput, groups map[model.SecurityGroupID]*model.GroupView) bool {
-	if e.in.View != p.View || e.in.Network != p.Network || e.in.Zone != p.Zone || e.in.Tap != p.Tap || e.in.QVB != p.QVB ||
-		!slices.Equal(e.in.Routers, p.Routers) {
+// current reports whether what was made of old and its groups follows from p too.
+func current(old *PortInput, had []*model.GroupView, p *PortInput, groups map[model.SecurityGroupID]*model.GroupView) bool {
+	if old.View != p.View || old.Network != p.Network || old.Zone != p.Zone || old.Tap != p.Tap || old.QVB != p.QVB || old.OFPort != p.OFPort ||
+		!slices.Equal(old.Routers, p.Routers) {
 		return false
 	}
 	for i, id := range p.View.SecurityGroups {
-		if e.groups[i] != groups[id] {
+		if had[i] != groups[id] {
 			return false
 		}
 	}

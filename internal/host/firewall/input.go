@@ -16,18 +16,21 @@ import (
 // for the same reason.
 const KilledMark = 0x1
 
-// PortInput is a port with a TAP on a Linux bridge.
+// PortInput is a port with a TAP on a Linux bridge, for Hybrid, or on br-int, for
+// Native.
 type PortInput struct {
 	View *model.PortView
 	// Network is the network that the port is on; nil when the view lacks it:
 	// then nobody is known to answer DHCP.
 	Network *model.NetworkView
-	// Zone is the conntrack zone: 4096 plus the network's VLAN id on the host.
-	// Zero is the host's own zone and refused.
+	// Zone is the conntrack zone: 4096 plus the network's VLAN id on the host, or
+	// that id itself for Native. Zero is the host's own zone and refused.
 	Zone uint16
 	// Tap and QVB name the devices on both sides of the bridge. Empty: derived
 	// from the port's id.
 	Tap, QVB string
+	// OFPort is the OpenFlow number of the port's device on br-int, for Native.
+	OFPort uint32
 	// Routers are link-local addresses that may send router advertisements to
 	// the port, beside the DHCP port's and link-local gateways.
 	Routers []netip.Addr

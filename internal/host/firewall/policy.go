@@ -83,6 +83,39 @@ func (p *Policy) Allows(zone uint16, c Conn) bool {
 	return true
 }
 
+// Knows reports whether an end of a connection is an address of a port of this
+// host, fixed or by an address pair.
+func (p *Policy) Knows(zone uint16, c Conn) bool {
+	return len(p.fixed[endpoint{zone, c.Src}])+len(p.fixed[endpoint{zone, c.Dst}]) > 0 ||
+		len(p.covering(zone, c.Src))+len(p.covering(zone, c.Dst)) > 0
+}
+
+// Owns reports whether a port may send from an address.
+func Owns(v *model.PortView, a netip.Addr) bool {
+	pairs, _ := pairsOf(v)
+	return slices.ContainsFunc(pairs, func(q pair) bool { return q.prefix.Bits() > 0 && q.prefix.Contains(a) })
+}
+
+// Released lists what a port could send from and no longer can; after is nil when
+// the port has left. Connections from and to there that no port of the host knows
+// are to be forgotten: the address may get another owner, and until then nobody is
+// to hear on it.
+func Released(before, after *model.PortView) []netip.Prefix {
+	had, _ := pairsOf(before)
+	var has []pair
+	if after != nil {
+		has, _ = pairsOf(after)
+	}
+	var out []netip.Prefix
+	for _, q := range had {
+		same := func(r pair) bool { return r.prefix == q.prefix }
+		if q.prefix.Bits() > 0 && !slices.ContainsFunc(has, same) && !slices.Contains(out, q.prefix) {
+			out = append(out, q.prefix)
+		}
+	}
+	return out
+}
+
 func (p *Policy) covering(zone uint16, a netip.Addr) (ports []*portRules) {
 	for _, port := range p.paired[zone] {
 		if slices.ContainsFunc(port.pairs, func(q pair) bool { return q.prefix.Bits() > 0 && q.prefix.Contains(a) }) {

@@ -35,7 +35,10 @@ type portRules struct {
 	dhcp      []netip.Addr // who may send DHCP replies
 	routers   []netip.Addr // who may send router advertisements
 	services  []service
+	ofport    uint32 // on br-int, for flows
 	rules     []match
+	ruleIDs   []model.SecurityGroupRuleID // of rules
+	groups    []model.SecurityGroupID     // of rules
 	problem   error
 }
 
@@ -51,7 +54,7 @@ type pair struct {
 func checkPort(in *PortInput, groups map[model.SecurityGroupID]*model.GroupView) portRules {
 	v := in.View
 	suffix := v.ID.DeviceSuffix()
-	p := portRules{id: v.ID, zone: in.Zone, tap: "tap" + suffix, qvb: "qvb" + suffix, mac: v.MAC}
+	p := portRules{id: v.ID, zone: in.Zone, ofport: in.OFPort, tap: "tap" + suffix, qvb: "qvb" + suffix, mac: v.MAC}
 	why := ""
 	switch {
 	case in.Tap != "" && !isDevice(in.Tap), in.QVB != "" && !isDevice(in.QVB):
@@ -111,7 +114,7 @@ func (p *portRules) readGroups(v *model.PortView, groups map[model.SecurityGroup
 				continue
 			}
 			seen[m] = true
-			p.rules = append(p.rules, m)
+			p.rules, p.ruleIDs, p.groups = append(p.rules, m), append(p.ruleIDs, g.Rules[i].ID), append(p.groups, id)
 		}
 	}
 	p.stateless = stateless && !stateful

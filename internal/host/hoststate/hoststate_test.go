@@ -152,9 +152,31 @@ func TestJoin(t *testing.T) {
 			t.Errorf("got %+v", st)
 		}
 	})
-	t.Run("a TAP straight on the switch is refused, since iptables could not filter it", func(t *testing.T) {
-		if st := j.Ports[2]; st.Problem == "" || j.Pipeline.Ports[st.Port.ID] != nil || byName["tap3"].Name != "" {
-			t.Errorf("got %+v", st)
+	t.Run("what filters a port follows from its device, and from its binding", func(t *testing.T) {
+		for _, c := range []struct {
+			device               string
+			firewall             string
+			byIptables, bySwitch bool
+		}{
+			{"qvo1", model.FirewallHybrid, true, false},
+			{"qvo1", model.FirewallNative, true, true}, // moving to the switch
+			{"tap1", model.FirewallNative, false, true},
+			{"tap1", model.FirewallHybrid, false, true}, // moving to a Linux bridge
+			{"", model.FirewallHybrid, true, false},
+			{"", model.FirewallNative, false, true},
+		} {
+			st := State{Port: &model.PortView{Firewall: c.firewall}}
+			if c.device != "" {
+				st.Interface = &vsw.Interface{Name: c.device}
+			}
+			if st.ByIptables() != c.byIptables || st.BySwitch() != c.bySwitch {
+				t.Errorf("%+v: by iptables %v, by the switch %v", c, st.ByIptables(), st.BySwitch())
+			}
+		}
+		for i, filtered := range []bool{false, false, true} {
+			if st := j.Ports[i]; st.Problem != "" || j.Pipeline.Local.Filtered[st.Port.ID] != filtered {
+				t.Errorf("got %+v, filtered %v", st, j.Pipeline.Local.Filtered[st.Port.ID])
+			}
 		}
 	})
 	t.Run("there is one tunnel, to the host that shares the network", func(t *testing.T) {
@@ -168,9 +190,9 @@ func TestJoin(t *testing.T) {
 			t.Error("flows would name port 0")
 		}
 	})
-	t.Run("another firewall driver is refused", func(t *testing.T) {
+	t.Run("an unknown firewall driver is refused", func(t *testing.T) {
 		for _, p := range view.Ports {
-			p.Firewall = model.FirewallNative
+			p.Firewall = "bogus"
 		}
 		for _, st := range Join(cfg, true, view, state, NewVLANs()).Ports {
 			if st.Problem == "" {

@@ -47,8 +47,35 @@ type State struct {
 	Problem   string         // why it cannot be wired at all
 }
 
-// Zone is the conntrack zone of the port's network on this host.
+// Zone is the kernel's conntrack zone of the port's network on this host. The
+// switch's is the VLAN id itself.
 func (s *State) Zone() uint16 { return zoneBase + s.VLAN }
+
+// bridged reports whether the port is plugged in by a Linux bridge.
+func (s *State) bridged() bool {
+	return s.Interface != nil && strings.HasPrefix(s.Interface.Name, "qvo")
+}
+
+// ByIptables reports whether iptables filters the port: it is plugged in by a
+// Linux bridge, or will be.
+func (s *State) ByIptables() bool {
+	return !s.Leg && (s.bridged() || s.Interface == nil && s.Port.Firewall == model.FirewallHybrid)
+}
+
+// BySwitch reports whether flows filter the port: its TAP is on the switch itself,
+// or will be. A port that is moving from the one to the other is filtered twice,
+// never not at all: by what its device can have, and by what its binding says.
+func (s *State) BySwitch() bool {
+	return !s.Leg && (s.Interface != nil && !s.bridged() || s.Port.Firewall == model.FirewallNative)
+}
+
+// OFPort is the OpenFlow number of the port's device, 0 while it has none.
+func (s *State) OFPort() uint32 {
+	if s.Interface == nil || s.Interface.OFPort <= 0 {
+		return 0
+	}
+	return uint32(s.Interface.OFPort)
+}
 
 // Joined is a host's whole desired state.
 type Joined struct {
@@ -107,7 +134,7 @@ func interfacesByPort(s *vsw.State) map[model.PortID]*vsw.Interface {
 func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLANs) *Joined {
 	j := &Joined{Pipeline: pipeline.Input{
 		L2Population: l2pop, Host: view.Host, Routers: map[model.RouterID]pipeline.Router{}, Networks: map[model.NetworkID]pipeline.Network{}, Ports: map[model.PortID]*model.PortView{}, Peers: view.Peers,
-		Local: pipeline.Local{TunnelAddr: cfg.TunnelAddr, Ports: map[model.PortID]uint32{}, Tunnels: map[pipeline.Tunnel]uint32{}, Physical: map[string]pipeline.Physical{}, Watched: cfg.Reach.Watched},
+		Local: pipeline.Local{TunnelAddr: cfg.TunnelAddr, Ports: map[model.PortID]uint32{}, Filtered: map[model.PortID]bool{}, Tunnels: map[pipeline.Tunnel]uint32{}, Physical: map[string]pipeline.Physical{}, Watched: cfg.Reach.Watched},
 	}}
 	j.bridges(cfg, s)
 	j.legs(view)
@@ -208,10 +235,8 @@ func (j *Joined) port(p *model.PortView, dev *vsw.Interface) {
 	case st.Leg && dev != nil && dev.Name != LegName(p.ID, p.DeviceOwner == model.OwnerRouterGateway):
 		st.Problem = "another device claims to be the router's leg: " + dev.Name
 	case st.Leg:
-	case p.Firewall != model.FirewallHybrid:
-		st.Problem = fmt.Sprintf("firewall driver %q is not available on this host", p.Firewall)
-	case dev != nil && p.PortSecurity && strings.HasPrefix(dev.Name, "tap"):
-		st.Problem = "the TAP is plugged into br-int itself, where iptables cannot filter it: plug it by a Linux bridge (ovs_hybrid_plug)"
+	case p.Firewall != model.FirewallHybrid && p.Firewall != model.FirewallNative:
+		st.Problem = fmt.Sprintf("there is no firewall driver %q", p.Firewall)
 	case dev != nil && dev.OFPort < 0:
 		st.Problem = "Open vSwitch cannot use " + dev.Name + ": " + dev.Error
 	}
@@ -223,6 +248,9 @@ func (j *Joined) port(p *model.PortView, dev *vsw.Interface) {
 		return
 	}
 	j.Pipeline.Ports[p.ID] = p
+	if st.BySwitch() {
+		j.Pipeline.Local.Filtered[p.ID] = true
+	}
 	var want vsw.DesiredPort
 	switch {
 	case st.Leg:
@@ -232,8 +260,8 @@ func (j *Joined) port(p *model.PortView, dev *vsw.Interface) {
 	default:
 		want = vsw.DesiredPort{Bridge: BrInt, Name: dev.Name}
 	}
-	if dev != nil && dev.OFPort > 0 {
-		j.Pipeline.Local.Ports[p.ID] = uint32(dev.OFPort)
+	if n := st.OFPort(); n > 0 {
+		j.Pipeline.Local.Ports[p.ID] = n
 	}
 	// Neutron's agent keeps the same keys there, and reads them after a restart.
 	want.Tag = vsw.Tag(int(st.VLAN))

@@ -15,13 +15,14 @@ import (
 	"weft/internal/host/firewall"
 	"weft/internal/host/iptables/table"
 	"weft/internal/model"
+	"weft/internal/testkit/filtertest"
 )
 
 // TestWhatIsAppliedReadsBackAsWanted is render against the real iptables-save,
 // for every kind of rule and port, in both families and both backends.
 func TestWhatIsAppliedReadsBackAsWanted(t *testing.T) {
 	bothBackends(t, func(t *testing.T, b Backend) {
-		ns := newNamespace(t)
+		ns := filtertest.NewNamespace(t)
 		m := openManager(t, ns, b)
 		in := everyPort()
 		apply(t, m, in)
@@ -44,7 +45,7 @@ func TestWhatIsAppliedReadsBackAsWanted(t *testing.T) {
 // that starts anew (V12).
 func TestAConvergedHostIsNotWrittenTo(t *testing.T) {
 	bothBackends(t, func(t *testing.T, b Backend) {
-		ns := newNamespace(t)
+		ns := filtertest.NewNamespace(t)
 		first := openManager(t, ns, b)
 		apply(t, first, everyPort())
 		second := openManager(t, ns, Auto)
@@ -70,9 +71,9 @@ func TestAConvergedHostIsNotWrittenTo(t *testing.T) {
 // place through apply, change and removal.
 func TestOnlyOursIsTouched(t *testing.T) {
 	bothBackends(t, func(t *testing.T, b Backend) {
-		ns := newNamespace(t)
+		ns := filtertest.NewNamespace(t)
 		tool := "iptables-" + string(b)
-		sh(t, in(ns, tool+"-restore")+` <<'E'
+		filtertest.Sh(t, filtertest.In(ns, tool+"-restore")+` <<'E'
 *nat
 :neutron-openvswi-foreign - [0:0]
 -A POSTROUTING -s 10.1.0.0/16 -j MASQUERADE
@@ -86,13 +87,13 @@ COMMIT
 -A theirs -m comment --comment "a \"b\" c" -j ACCEPT
 COMMIT
 E`)
-		sh(t, in(ns, "ipset create theirs hash:net"))
-		sh(t, in(ns, "ipset create NIPv4x hash:ip"))
+		filtertest.Sh(t, filtertest.In(ns, "ipset create theirs hash:net"))
+		filtertest.Sh(t, filtertest.In(ns, "ipset create NIPv4x hash:ip"))
 		// The raw table comes and goes with ours, so its frame is left out.
 		ours := regexp.MustCompile(`^(#|\*raw|:PREROUTING|:OUTPUT|COMMIT|.*neutron-(filter-top|openvswi-)|NIPv[46].*-)`)
 		foreign := func() string {
 			var keep []string
-			for line := range strings.Lines(sh(t, in(ns, tool+"-save")) + sh(t, in(ns, "ipset list -n | sort"))) {
+			for line := range strings.Lines(filtertest.Sh(t, filtertest.In(ns, tool+"-save")) + filtertest.Sh(t, filtertest.In(ns, "ipset list -n | sort"))) {
 				if !ours.MatchString(line) || strings.Contains(line, "foreign") {
 					keep = append(keep, line)
 				}
@@ -106,23 +107,23 @@ E`)
 			t.Errorf("after apply:\n%s\nbefore:\n%s", got, before)
 		}
 		// A foreign rule put before ours must not let past: ours go to the head again.
-		sh(t, in(ns, tool+" -I FORWARD -j ACCEPT"))
-		sh(t, in(ns, tool+" -D FORWARD -j neutron-openvswi-FORWARD"))
+		filtertest.Sh(t, filtertest.In(ns, tool+" -I FORWARD -j ACCEPT"))
+		filtertest.Sh(t, filtertest.In(ns, tool+" -D FORWARD -j neutron-openvswi-FORWARD"))
 		if res, err := m.Verify(context.Background()); err != nil || !res.Changed || m.Stats().Repairs != 1 {
 			t.Errorf("not repaired: %+v, %v", m.Stats(), err)
 		}
-		if got := strings.Fields(sh(t, in(ns, tool+" -S FORWARD | awk '/^-A/{print $NF}'"))); !slices.Equal(got, []string{"neutron-filter-top", "neutron-openvswi-FORWARD", "ACCEPT", "theirs"}) {
+		if got := strings.Fields(filtertest.Sh(t, filtertest.In(ns, tool+" -S FORWARD | awk '/^-A/{print $NF}'"))); !slices.Equal(got, []string{"neutron-filter-top", "neutron-openvswi-FORWARD", "ACCEPT", "theirs"}) {
 			t.Errorf("FORWARD leads to %v", got)
 		}
-		sh(t, in(ns, tool+" -D FORWARD -j ACCEPT"))
+		filtertest.Sh(t, filtertest.In(ns, tool+" -D FORWARD -j ACCEPT"))
 		if err := m.Remove(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		if got := foreign(); got != before {
 			t.Errorf("after removal:\n%s\nbefore:\n%s", got, before)
 		}
-		left := sh(t, in(ns, tool+"-save")+"; "+in(ns, "ipset list -n"))
-		if n := strings.Count(left, "neutron-") + strings.Count(left, id(700).String()[:8]); n != 1 { // the one in nat
+		left := filtertest.Sh(t, filtertest.In(ns, tool+"-save")+"; "+filtertest.In(ns, "ipset list -n"))
+		if n := strings.Count(left, "neutron-") + strings.Count(left, filtertest.ID(700).String()[:8]); n != 1 { // the one in nat
 			t.Errorf("left behind:\n%s", left)
 		}
 	})
@@ -131,7 +132,7 @@ E`)
 // TestHandMadeChangesAreUndone.
 func TestHandMadeChangesAreUndone(t *testing.T) {
 	bothBackends(t, func(t *testing.T, b Backend) {
-		ns := newNamespace(t)
+		ns := filtertest.NewNamespace(t)
 		tool := "iptables-" + string(b)
 		m := openManager(t, ns, b)
 		in1 := everyPort()
@@ -140,18 +141,18 @@ func TestHandMadeChangesAreUndone(t *testing.T) {
 		for _, damage := range []string{
 			tool + " -F " + chain, tool + " -I " + chain + " -j RETURN", tool + " -F", tool + " -t raw -F",
 			"ip6" + strings.TrimPrefix(tool, "ip") + " -D neutron-openvswi-sg-chain 1",
-			"ipset flush " + firewall.SetName(id(700), table.IPv4), "ipset add " + firewall.SetName(id(700), table.IPv4) + " 1.2.3.4",
+			"ipset flush " + firewall.SetName(filtertest.ID(700), table.IPv4), "ipset add " + firewall.SetName(filtertest.ID(700), table.IPv4) + " 1.2.3.4",
 			tool + " -A neutron-openvswi-sg-fallback -j ACCEPT", tool + " -N neutron-openvswi-ideadbeef-0",
 		} {
-			sh(t, in(ns, damage))
+			filtertest.Sh(t, filtertest.In(ns, damage))
 			if res, err := m.Verify(context.Background()); err != nil || !res.Changed {
 				t.Errorf("%s: not repaired (%v)", damage, err)
 			}
 			wantConverged(t, m, state(firewall.Hybrid(in1)))
 		}
 		// Damage that nobody has seen yet does not lead to wrong edits of the next change.
-		sh(t, in(ns, tool+" -D "+chain+" 12"))
-		sh(t, in(ns, tool+" -F neutron-openvswi-sg-chain"))
+		filtertest.Sh(t, filtertest.In(ns, tool+" -D "+chain+" 12"))
+		filtertest.Sh(t, filtertest.In(ns, tool+" -F neutron-openvswi-sg-chain"))
 		in1.Ports = in1.Ports[1:]
 		apply(t, m, in1)
 		if _, err := m.Verify(context.Background()); err != nil {
@@ -165,7 +166,7 @@ func TestHandMadeChangesAreUndone(t *testing.T) {
 // that chain's fallback in force, everything else is applied (V13).
 func TestARefusedChainShutsItsPortOnly(t *testing.T) {
 	bothBackends(t, func(t *testing.T, b Backend) {
-		m := openManager(t, newNamespace(t), b)
+		m := openManager(t, filtertest.NewNamespace(t), b)
 		in := everyPort()
 		in.Ports = in.Ports[:3]
 		want := state(firewall.Hybrid(in))
@@ -209,15 +210,15 @@ func TestARefusedChainShutsItsPortOnly(t *testing.T) {
 
 // TestASetThatCannotBeShutsTheRulesThatNeedIt.
 func TestASetThatCannotBeShutsTheRulesThatNeedIt(t *testing.T) {
-	ns := newNamespace(t)
-	sh(t, in(ns, "ipset create "+firewall.SetName(id(700), table.IPv4)+" hash:ip,port"))
+	ns := filtertest.NewNamespace(t)
+	filtertest.Sh(t, filtertest.In(ns, "ipset create "+firewall.SetName(filtertest.ID(700), table.IPv4)+" hash:ip,port"))
 	m := openManager(t, ns, NFT)
-	g := group(1, true, rule(1, model.Ingress, model.IPv4, fromGroup(id(700))), rule(2, model.Ingress, model.IPv6, fromGroup(id(700))))
-	h := group(2, true, rule(3, model.Ingress, model.IPv4))
-	input := firewall.Input{Groups: groups(g, h), Members: members(id(700), "10.0.0.1/32", "2001:db8::1/128"), Ports: []firewall.PortInput{
-		{View: port(1, []*model.GroupView{g}, vm4), Zone: 4097}, {View: port(2, []*model.GroupView{h}, far4), Zone: 4097}}}
+	g := filtertest.Group(1, true, filtertest.Rule(1, model.Ingress, model.IPv4, filtertest.FromGroup(filtertest.ID(700))), filtertest.Rule(2, model.Ingress, model.IPv6, filtertest.FromGroup(filtertest.ID(700))))
+	h := filtertest.Group(2, true, filtertest.Rule(3, model.Ingress, model.IPv4))
+	input := firewall.Input{Groups: filtertest.Groups(g, h), Members: filtertest.Members(filtertest.ID(700), "10.0.0.1/32", "2001:db8::1/128"), Ports: []firewall.PortInput{
+		{View: filtertest.Port(1, []*model.GroupView{g}, "10.0.0.11"), Zone: 4097}, {View: filtertest.Port(2, []*model.GroupView{h}, "10.0.0.54"), Zone: 4097}}}
 	res, err := m.Apply(context.Background(), state(firewall.Hybrid(input)))
-	if err != nil || res.BadSets[firewall.SetName(id(700), table.IPv4)] == nil || len(res.BadSets) != 1 {
+	if err != nil || res.BadSets[firewall.SetName(filtertest.ID(700), table.IPv4)] == nil || len(res.BadSets) != 1 {
 		t.Fatalf("%+v, %v", res, err)
 	}
 	have, err := m.Read(context.Background())
@@ -234,12 +235,12 @@ func TestASetThatCannotBeShutsTheRulesThatNeedIt(t *testing.T) {
 
 // TestASetGrowsBeyondItsLimitInPlace: rules go on referring to it.
 func TestASetGrowsBeyondItsLimitInPlace(t *testing.T) {
-	m := openManager(t, newNamespace(t), NFT)
-	v := port(1, nil, vm4)
-	g := group(1, true, rule(1, model.Ingress, model.IPv4, fromGroup(id(700))))
+	m := openManager(t, filtertest.NewNamespace(t), NFT)
+	v := filtertest.Port(1, nil, "10.0.0.11")
+	g := filtertest.Group(1, true, filtertest.Rule(1, model.Ingress, model.IPv4, filtertest.FromGroup(filtertest.ID(700))))
 	v.SecurityGroups = []model.SecurityGroupID{g.ID}
-	in := firewall.Input{Groups: groups(g), Ports: []firewall.PortInput{{View: v, Zone: 4097}}}
-	key := model.MemberKey{Set: id(700), Port: id(1)}
+	in := firewall.Input{Groups: filtertest.Groups(g), Ports: []firewall.PortInput{{View: v, Zone: 4097}}}
+	key := model.MemberKey{Set: filtertest.ID(700), Port: filtertest.ID(1)}
 	for _, n := range []int{10, 70_000, 10} {
 		mv := &model.MemberView{Key: key}
 		for i := range n {
@@ -255,7 +256,7 @@ func TestASetGrowsBeyondItsLimitInPlace(t *testing.T) {
 // what is wanted, and the manager knows what it left.
 func TestAnySequenceOfInputsConverges(t *testing.T) {
 	bothBackends(t, func(t *testing.T, b Backend) {
-		m := openManager(t, newNamespace(t), b)
+		m := openManager(t, filtertest.NewNamespace(t), b)
 		steps := 0
 		rapid.Check(t, func(rt *rapid.T) {
 			if steps++; steps > 30 {
@@ -314,15 +315,15 @@ func TestFewChangesAreSingleEdits(t *testing.T) {
 // alone, nor are the jumps to it then.
 func TestRemovalLeavesTheTopChainToAnotherAgent(t *testing.T) {
 	bothBackends(t, func(t *testing.T, b Backend) {
-		ns := newNamespace(t)
+		ns := filtertest.NewNamespace(t)
 		m := openManager(t, ns, b)
 		apply(t, m, everyPort())
 		tool := "iptables-" + string(b)
-		sh(t, in(ns, tool+" -A neutron-filter-top -j ACCEPT"))
+		filtertest.Sh(t, filtertest.In(ns, tool+" -A neutron-filter-top -j ACCEPT"))
 		if err := m.Remove(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		got := sh(t, in(ns, tool+" -S | grep -e neutron -e '-A'"))
+		got := filtertest.Sh(t, filtertest.In(ns, tool+" -S | grep -e neutron -e '-A'"))
 		want := "-N neutron-filter-top\n-A FORWARD -j neutron-filter-top\n-A OUTPUT -j neutron-filter-top\n-A neutron-filter-top -j ACCEPT\n"
 		if got != want {
 			t.Errorf("left:\n%s", got)
@@ -355,15 +356,15 @@ func FuzzParseEntry(f *testing.F) {
 
 // manyPorts is 200 ports in one group, and a set of 1,000 members.
 func manyPorts(n int) firewall.Input {
-	g := group(1, true, rule(1, model.Egress, model.IPv4), rule(2, model.Egress, model.IPv6), rule(3, model.Ingress, model.IPv4, fromGroup(id(700))),
-		rule(4, model.Ingress, model.IPv6, fromGroup(id(700))), rule(5, model.Ingress, model.IPv4, proto(1, -1, -1)))
-	in := firewall.Input{Groups: groups(g), Members: map[model.MemberKey]*model.MemberView{}}
-	nw := network()
+	g := filtertest.Group(1, true, filtertest.Rule(1, model.Egress, model.IPv4), filtertest.Rule(2, model.Egress, model.IPv6), filtertest.Rule(3, model.Ingress, model.IPv4, filtertest.FromGroup(filtertest.ID(700))),
+		filtertest.Rule(4, model.Ingress, model.IPv6, filtertest.FromGroup(filtertest.ID(700))), filtertest.Rule(5, model.Ingress, model.IPv4, filtertest.Proto(1, -1, -1)))
+	in := firewall.Input{Groups: filtertest.Groups(g), Members: map[model.MemberKey]*model.MemberView{}}
+	nw := filtertest.Network()
 	for i := range n {
-		in.Ports = append(in.Ports, firewall.PortInput{View: port(i+1, []*model.GroupView{g}, fmt.Sprintf("10.0.%d.%d", i/250, i%250+1)), Network: nw, Zone: 4097})
+		in.Ports = append(in.Ports, firewall.PortInput{View: filtertest.Port(i+1, []*model.GroupView{g}, fmt.Sprintf("10.0.%d.%d", i/250, i%250+1)), Network: nw, Zone: 4097})
 	}
 	for i := range 1000 {
-		k := model.MemberKey{Set: id(700), Port: id(i)}
+		k := model.MemberKey{Set: filtertest.ID(700), Port: filtertest.ID(i)}
 		in.Members[k] = &model.MemberView{Key: k, Prefixes: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)}), 32)}}
 	}
 	return in
@@ -383,7 +384,7 @@ func BenchmarkChange(b *testing.B) {
 					c := *g
 					c.Rules = slices.Clone(c.Rules[:5])
 					if on {
-						c.Rules = append(c.Rules, rule(6, model.Ingress, model.IPv4, proto(6, 22, 22)))
+						c.Rules = append(c.Rules, filtertest.Rule(6, model.Ingress, model.IPv4, filtertest.Proto(6, 22, 22)))
 					}
 					in.Groups[id] = &c
 				}
@@ -391,18 +392,18 @@ func BenchmarkChange(b *testing.B) {
 			{"port", func(in *firewall.Input, on bool) {
 				in.Ports = in.Ports[:200]
 				if on {
-					in.Ports = append(in.Ports, firewall.PortInput{View: port(900, nil, "10.0.9.9"), Zone: 4098})
+					in.Ports = append(in.Ports, firewall.PortInput{View: filtertest.Port(900, nil, "10.0.9.9"), Zone: 4098})
 				}
 			}},
 			{"member of 1,000", func(in *firewall.Input, on bool) {
-				k := model.MemberKey{Set: id(700), Port: id(5000)}
+				k := model.MemberKey{Set: filtertest.ID(700), Port: filtertest.ID(5000)}
 				if delete(in.Members, k); on {
-					in.Members[k] = &model.MemberView{Key: k, Prefixes: []netip.Prefix{pfx("10.77.0.1/32")}}
+					in.Members[k] = &model.MemberView{Key: k, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.77.0.1/32")}}
 				}
 			}},
 		} {
 			b.Run(string(backend)+"/"+c.name, func(b *testing.B) {
-				m := openManager(b, newNamespace(b), backend)
+				m := openManager(b, filtertest.NewNamespace(b), backend)
 				in := manyPorts(200)
 				var cache firewall.Cache
 				if _, err := m.Apply(context.Background(), state(cache.Hybrid(in))); err != nil {
@@ -422,7 +423,7 @@ func BenchmarkChange(b *testing.B) {
 			in := manyPorts(200)
 			for b.Loop() {
 				b.StopTimer()
-				m := openManager(b, newNamespace(b), backend)
+				m := openManager(b, filtertest.NewNamespace(b), backend)
 				b.StartTimer()
 				if _, err := m.Apply(context.Background(), state(firewall.Hybrid(in))); err != nil {
 					b.Fatal(err)
@@ -431,7 +432,7 @@ func BenchmarkChange(b *testing.B) {
 		})
 		b.Run(string(backend)+"/restart with 200 ports, nothing changed", func(b *testing.B) {
 			in := manyPorts(200)
-			ns := newNamespace(b)
+			ns := filtertest.NewNamespace(b)
 			m := openManager(b, ns, backend)
 			if _, err := m.Apply(context.Background(), state(firewall.Hybrid(in))); err != nil {
 				b.Fatal(err)

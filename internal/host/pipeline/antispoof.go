@@ -59,7 +59,8 @@ func macsOf(v *model.PortView) []model.MAC {
 
 // antiSpoof lets a port with port security send IPv4, IPv6 and ARP only, from
 // its own MACs, and claim no address but its own in ARP and neighbour
-// discovery. The IP source of other packets is the firewall's to check.
+// discovery. The IP source of other packets is the firewall's to check: iptables',
+// or, of a filtered port, table IntEgressBase.
 func (b *builder) antiSpoof(n *network, p port, cookie uint64) {
 	from := func(m flow.Match) flow.Match { return m.InPort(p.ofport) }
 	classify := func(prio uint16, m flow.Match, next uint8) {
@@ -93,9 +94,14 @@ func (b *builder) antiSpoof(n *network, p port, cookie uint64) {
 	own(icmpv6(neighborSolicit).MAC(flow.NDSLL, hw(model.MAC{})))
 
 	for _, mac := range macs {
-		actions := []flow.Action{flow.GotoTable{Table: IntLocalEgress}}
+		var actions []flow.Action
 		if mac != p.view.MAC {
-			actions = []flow.Action{learnPort(p), flow.GotoTable{Table: IntLocalEgress}}
+			actions = append(actions, learnPort(p))
+		}
+		if p.filtered {
+			actions = append(actions, flow.Set(RegPort, uint64(p.ofport)), flow.GotoTable{Table: IntEgressBase})
+		} else {
+			actions = append(actions, flow.GotoTable{Table: IntLocalEgress})
 		}
 		b.brInt(cookie, IntSource, prioOwn, from(flow.Match{}).EthSrc(hw(mac)), actions...)
 	}

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"net"
 	"net/netip"
+	"slices"
 
 	"weft/internal/host/flow"
 	"weft/internal/model"
@@ -39,6 +40,11 @@ func (b *builder) intFixed() {
 	c := Cookie(model.KindHost, model.UUID{})
 	b.brInt(c, IntClassify, prioDeadVLAN, flow.Match{}.Vlan(4095))
 	b.brInt(c, IntClassify, prioMiss, flow.Match{})
+	if len(b.in.Local.Filtered) > 0 {
+		// The kernel's datapath shows what the host's own connection tracking said of
+		// packets from its devices. It counts for nothing here.
+		b.brInt(c, IntClassify, prioTracked, flow.Match{}.CTState(flow.CTTrk, 0), flow.CTClear{}, flow.Resubmit{Table: IntClassify})
+	}
 	if b.in.Local.PatchTun != 0 {
 		b.brInt(c, IntClassify, prioUplink, flow.Match{}.InPort(b.in.Local.PatchTun))
 	}
@@ -100,6 +106,10 @@ func (b *builder) intNetwork(n *network) {
 		b.brInt(c, IntUplink, prioLookup, n.on(flow.Match{}).Uint(RegLookup, LookupDelivered))
 		b.brInt(c, IntUplink, prioLookup, n.on(flow.Match{}).Uint(RegLookup, LookupUnknown),
 			append(outputs(n.ports, true), n.toUplink()...)...)
+		if slices.ContainsFunc(n.ports, func(p port) bool { return p.open && p.filtered }) {
+			b.brInt(c, IntUplink, prioLookup, n.on(flow.Match{}).Uint(RegLookup, LookupFiltered),
+				flow.Set(RegSide, SideTo), flow.GotoTable{Table: IntIngressBase})
+		}
 	} else {
 		// Every MAC of this host has its own flow.
 		b.brInt(c, IntDeliver, prioUnknown, unknown, flow.GotoTable{Table: IntUplink})
@@ -145,15 +155,38 @@ func (n *network) toUplink() []flow.Action {
 	return []flow.Action{flow.PushVLAN{}, flow.SetVlan(n.vlan), flow.Output{Port: n.uplink}}
 }
 
-// outputs sends to all ports, or to those only that may own any MAC.
+// outputs sends to all ports, or to those only that may own any MAC: straight, or
+// a copy each through the rules of filtered ones.
 func outputs(ports []port, open bool) []flow.Action {
 	var actions []flow.Action
+	filtered := false
 	for _, p := range ports {
-		if (p.open || !open) && (p.leg == nil || p.leg.active) {
+		switch {
+		case open && !p.open, p.leg != nil && !p.leg.active:
+		case p.filtered:
+			filtered = true
+		default:
 			actions = append(actions, flow.Output{Port: p.ofport})
 		}
 	}
+	if !filtered {
+		return actions
+	}
+	actions = append(actions, flow.Set(RegSide, SideTo))
+	for _, p := range ports {
+		if p.filtered && (p.open || !open) {
+			actions = append(actions, flow.Set(RegPort, uint64(p.ofport)), flow.Resubmit{Table: IntIngressBase})
+		}
+	}
 	return actions
+}
+
+// deliver sends to one port, through its rules if it is filtered.
+func deliver(p port) []flow.Action {
+	if !p.filtered {
+		return []flow.Action{flow.Output{Port: p.ofport}}
+	}
+	return []flow.Action{flow.Set(RegPort, uint64(p.ofport)), flow.Set(RegSide, SideTo), flow.GotoTable{Table: IntIngressBase}}
 }
 
 // learnMAC remembers in table IntLearned what to do with packets for the MAC
@@ -170,6 +203,11 @@ func learnMAC(cookie uint64, specs ...flow.LearnSpec) flow.Action {
 
 // learnPort remembers the sender's MAC behind a port of this host.
 func learnPort(p port) flow.Action {
+	if p.filtered {
+		return learnMAC(Cookie(model.KindLearned, p.view.ID.UUID),
+			flow.LearnLoadValue(LookupFiltered, flow.Whole(RegLookup)),
+			flow.LearnLoadValue(uint64(p.ofport), flow.Whole(RegPort)))
+	}
 	return learnMAC(Cookie(model.KindLearned, p.view.ID.UUID),
 		flow.LearnLoadValue(LookupDelivered, flow.Whole(RegLookup)),
 		flow.LearnOutput(flow.Whole(flow.InPort16)))
@@ -242,7 +280,7 @@ func (b *builder) intPort(n *network, p port) {
 	} else {
 		b.brInt(c, IntClassify, prioPort, from, n.setReg(), learnPort(p), flow.GotoTable{Table: IntLocalEgress})
 	}
-	b.brInt(c, IntDeliver, prioLocal, n.on(flow.Match{}).EthDst(hw(p.view.MAC)), flow.Output{Port: p.ofport})
+	b.brInt(c, IntDeliver, prioLocal, n.on(flow.Match{}).EthDst(hw(p.view.MAC)), deliver(p)...)
 }
 
 // portDHCP takes the port's own DHCPv4 requests to the agent, broadcast ones

@@ -140,9 +140,9 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 			continue
 		case !v.AdminStateUp || !n.view.AdminStateUp:
 			continue // as it should be: down
-		case v.PortSecurity && !v.IsRouterPort() && v.Firewall == model.FirewallNative:
-			// Nothing filters such a port in this pipeline: rather no traffic.
-			b.problem(model.KindPort, id.UUID, "the native firewall is not in this pipeline")
+		case v.PortSecurity && !v.IsRouterPort() && v.Firewall == model.FirewallNative && !b.in.Local.Filtered[id]:
+			// Nothing filters such a port: rather no traffic.
+			b.problem(model.KindPort, id.UUID, "no flows filter the port")
 			continue
 		}
 		ofport := b.in.Local.Ports[id]
@@ -158,15 +158,12 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 			continue
 		}
 		used[ofport], macs[onNetwork{v.NetworkID, v.MAC}] = true, true
-		p := port{view: v, ofport: ofport, open: !v.PortSecurity}
+		p := port{view: v, ofport: ofport, open: Learns(v), filtered: v.PortSecurity && b.in.Local.Filtered[id]}
 		if v.IsRouterPort() {
-			if p.open, p.leg = false, n.leg(id); p.leg == nil {
+			if p.open, p.filtered, p.leg = false, false, n.leg(id); p.leg == nil {
 				b.problem(model.KindPort, id.UUID, "its router is not served by this host")
 				continue
 			}
-		}
-		for _, pair := range v.AddressPairs {
-			p.open = p.open || pair.MAC != v.MAC && isUnicast(pair.MAC)
 		}
 		n.open = n.open || p.open
 		n.ports = append(n.ports, p)
@@ -175,6 +172,12 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 	for _, n := range b.networks {
 		slices.SortStableFunc(n.ports, func(x, y port) int { return cmp.Compare(x.ofport, y.ofport) })
 	}
+}
+
+// Learns reports whether a port may use MACs that nobody told us of, so that the
+// switch learns them: it has no port security, or address pairs with other MACs.
+func Learns(v *model.PortView) bool {
+	return !v.PortSecurity || slices.ContainsFunc(v.AddressPairs, func(p model.AddressPair) bool { return p.MAC != v.MAC && isUnicast(p.MAC) })
 }
 
 // reservedIntPort reports whether a number on br-int is a patch port's, or one

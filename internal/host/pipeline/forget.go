@@ -16,3 +16,10 @@ func Forget(vlan uint16) (brInt, brTun flow.Flow) {
 	brTun = flow.Flow{Table: TunUnicast, Cookie: c, Match: flow.Match{}.Masked(flow.VlanTCI, uint64(vlan), 0xfff)}
 	return brInt, brTun
 }
+
+// ForgetPort says which learned flows must go, of those of all cookie bits, when a
+// port may no more use any MAC or receive for it: it has port security now, or is
+// down.
+func ForgetPort(id model.PortID) flow.Flow {
+	return flow.Flow{Table: IntLearned, Cookie: Cookie(model.KindLearned, id.UUID)}
+}

@@ -49,9 +49,12 @@ type Local struct {
 	PatchInt uint32                  // on br-tun, to br-int
 	Services uint32                  // on br-int, to the host's services; 0: it has none
 	Ports    map[model.PortID]uint32 // on br-int: qvo… of hybrid ports, tap… of others
-	Tunnels  map[Tunnel]uint32       // on br-tun
-	Physical map[string]Physical     // by the name of the physical network
-	Watched  map[Tunnel]bool         // of which the switch knows whether they are alive
+	// Filtered are the ports that tables IntEgressBase to IntForward filter, if
+	// they have port security. Of others, iptables is in charge.
+	Filtered map[model.PortID]bool
+	Tunnels  map[Tunnel]uint32   // on br-tun
+	Physical map[string]Physical // by the name of the physical network
+	Watched  map[Tunnel]bool     // of which the switch knows whether they are alive
 	// MeterLimit is the highest id of a meter on br-int, 0 if the switch has none.
 	MeterLimit uint32
 }
@@ -168,7 +171,9 @@ type port struct {
 	// open: it may use MACs that nobody told us of, because it has no port
 	// security or address pairs with other MACs.
 	open bool
-	leg  *leg // of a router, nil for others
+	// filtered: what it sends and receives passes the firewall's tables.
+	filtered bool
+	leg      *leg // of a router, nil for others
 }
 
 type builder struct {

@@ -40,6 +40,7 @@ func drawInput(t *rapid.T) Input {
 		for _, a := range rapid.SliceOfN(anyAddr, 0, 2).Draw(t, "addresses") {
 			v.FixedIPs = append(v.FixedIPs, model.FixedIP{Addr: a})
 		}
+		in.Local.Filtered[portID(p)] = rapid.Bool().Draw(t, "filtered")
 		v.AdminStateUp = rapid.Float64().Draw(t, "up") < 0.9
 		if rapid.Bool().Draw(t, "pairs") {
 			v.AddressPairs = []model.AddressPair{{Prefix: netip.MustParsePrefix(rapid.SampledFrom([]string{"0.0.0.0/0", "::/0", "10.0.1.11/32", "10.9.0.1/16"}).Draw(t, "prefix")), MAC: anyMAC.Draw(t, "pair")}}

@@ -35,6 +35,7 @@ func host() Input {
 			TunnelAddr: addr("10.0.1.31"),
 			PatchTun:   1, PatchInt: 1,
 			Ports:    map[model.PortID]uint32{},
+			Filtered: map[model.PortID]bool{},
 			Tunnels:  map[Tunnel]uint32{gre("10.0.1.21"): 2, gre("10.0.1.32"): 3, {model.TypeVXLAN, addr("10.0.1.32")}: 4, {model.TypeGeneve, addr("10.0.1.32")}: 5},
 			Physical: map[string]Physical{"ext": {"br-ex", 90, 91}},
 		},
@@ -117,8 +118,16 @@ func scenarios() map[string]Input {
 	services.Ports[portID(13)].FixedIPs = []model.FixedIP{{Addr: addr("10.0.1.11")}, {Addr: addr("2001:db8::11")}}
 	services.Ports[portID(12)].PortSecurity = false
 
+	filtered := host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12).port(1, 13)
+	filtered.Ports[portID(13)].AddressPairs = []model.AddressPair{{Prefix: netip.MustParsePrefix("10.0.1.200/32"), MAC: model.MAC{0, 0, 0x5e, 0, 1, 7}}}
+	for _, p := range []int{11, 13} {
+		filtered.Ports[portID(p)].Firewall = model.FirewallNative
+		filtered.Local.Filtered[portID(p)] = true
+	}
+
 	return map[string]Input{
 		"services":  services,
+		"filtered":  filtered,
 		"empty":     host(),
 		"one-host":  host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12),
 		"populated": host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12).peer(1, 21, "10.0.1.21").peer(1, 22, "10.0.1.32"),

@@ -8,8 +8,8 @@ import (
 )
 
 // Tables of br-int. The numbers are those an operator of Neutron's Open vSwitch
-// agent knows; the gaps belong to pipelines that are not here (71-94: the
-// firewall).
+// agent knows. Package firewall fills those from IntEgressBase to IntForward:
+// they filter the ports whose TAP is on br-int itself.
 const (
 	IntClassify    uint8 = 0  // who sent it: wired port, tunnels, physical network, nobody
 	IntCanary      uint8 = 23 // never reached: its one flow tells that our flows are still there
@@ -22,6 +22,16 @@ const (
 	IntDeliver     uint8 = 60 // by destination MAC within the network
 	IntLearned     uint8 = 61 // MACs behind ports that may use others than their own; looked up by resubmit
 	IntUplink      uint8 = 62 // the rest of the network: with its local VLAN id to br-tun or a physical bridge
+
+	IntEgressBase     uint8 = 71 // from a filtered port: the IP source is its own
+	IntEgressRules    uint8 = 72 // may port RegPort have opened this connection?
+	IntEgressAccepted uint8 = 73 // it may: commit the connection
+	IntIngressBase    uint8 = 81 // to a filtered port: what needs no rule
+	IntIngressRules   uint8 = 82 // may this connection have been opened to port RegPort?
+	IntAcceptedOut    uint8 = 91 // accepted from a port
+	IntAcceptedIn     uint8 = 92 // accepted to a port: deliver
+	IntDropped        uint8 = 93 // refused by a port's rules
+	IntForward        uint8 = 94 // back to IntLocalEgress
 )
 
 // Tables of br-tun.
@@ -45,6 +55,19 @@ const PhyClassify uint8 = 0
 // says which network they are on.
 const RegNetwork = flow.Reg6
 
+// RegPort holds the OpenFlow number of the filtered port whose rules decide about
+// a packet, from IntSource or IntDeliver on.
+const RegPort = flow.Reg5
+
+// RegSide says which side of port RegPort a packet is on.
+const RegSide = flow.Reg7
+
+// Values of RegSide.
+const (
+	SideFrom = 0 // the port has sent it
+	SideTo   = 1 // it is to be delivered to the port
+)
+
 // RegLookup holds the outcome of looking up a MAC in IntLearned.
 const RegLookup = flow.Reg4
 
@@ -53,11 +76,13 @@ const (
 	LookupDelivered = 1 // the learned flow has sent the packet out of its port
 	LookupUplink    = 2 // learned from the uplink
 	LookupUnknown   = 3 // nobody has sent from that MAC lately
+	LookupFiltered  = 4 // learned behind port RegPort, whose rules decide
 )
 
 // Priorities, the higher first.
 const (
 	prioDeadVLAN  = 65535 // as Neutron has it
+	prioTracked   = 1000  // IntClassify: tracked before it came here
 	prioTagged    = 300   // IntClassify: a tag from an access port
 	prioDHCP      = 200   // IntClassify: DHCP and router solicitations to the agent
 	prioSpoofed   = 160   // IntClassify: in the name of a service
@@ -162,6 +187,15 @@ func Tables() []Table {
 		{BridgeInt, IntDeliver, "deliver", "drop"},
 		{BridgeInt, IntLearned, "learned", "back to the caller"},
 		{BridgeInt, IntUplink, "uplink", "drop"},
+		{BridgeInt, IntEgressBase, "egress-base", "table 93"},
+		{BridgeInt, IntEgressRules, "egress-rules", "table 93"},
+		{BridgeInt, IntEgressAccepted, "egress-accepted", "table 91"},
+		{BridgeInt, IntIngressBase, "ingress-base", "table 93"},
+		{BridgeInt, IntIngressRules, "ingress-rules", "table 93"},
+		{BridgeInt, IntAcceptedOut, "accepted-out", "table 94"},
+		{BridgeInt, IntAcceptedIn, "accepted-in", "the port"},
+		{BridgeInt, IntDropped, "dropped", "drop"},
+		{BridgeInt, IntForward, "forward", "table 30"},
 		{BridgeTun, TunClassify, "classify", "drop"},
 		{BridgeTun, TunKind, "kind", "table 20 or 22"},
 		{BridgeTun, TunGRE, "gre", "drop"},

@@ -190,7 +190,10 @@ func (f *facts) plug(p *Port, id model.PortID, i *vsw.Interface) {
 		}
 	}
 	f.portFlows(p, suffix)
-	if f.filter == nil {
+	if p.Mode == Direct && i != nil && i.OFPort > 0 {
+		f.filterFlows(p, i.OFPort)
+	}
+	if f.filter == nil || p.Mode == Direct {
 		return
 	}
 	for _, c := range []struct{ letter, kind string }{{"i", Ingress}, {"o", Egress}, {"s", Spoofing}} {
@@ -250,6 +253,9 @@ func (f *facts) judge(p *Port) {
 	}
 	if f.intFlows != nil && p.Flows == 0 {
 		wait("br-int has no flows for it yet")
+	}
+	if p.Mode == Direct && p.Filtered && f.intFlows != nil && !slices.ContainsFunc(p.Chains, func(c Chain) bool { return c.Kind == Spoofing }) {
+		wait("br-int has no flows that filter it yet")
 	}
 	if p.Mode == Hybrid && p.Filtered && f.filter != nil && len(p.Chains) < 3 {
 		fail("its iptables chains are not in force")

@@ -172,6 +172,66 @@ func TestAPortIsJoinedFromAllThatTheHostHasOfIt(t *testing.T) {
 	}
 }
 
+// direct makes the port one that the switch filters: the TAP is on br-int, and its rules are flows.
+func direct(f *facts) {
+	tap := "tap" + suffix
+	for _, v := range f.view.Ports {
+		v.Firewall = model.FirewallNative
+	}
+	f.state = vsw.NewState(vsw.Root{}, []vsw.Bridge{{Name: "br-int", FailMode: "secure", Ports: []string{"br-int", tap}}},
+		[]vsw.Port{{Name: tap, Bridge: "br-int", Tag: vsw.Tag(1), Interfaces: []string{tap}, OtherConfig: map[string]string{"net_uuid": demoNet}}},
+		[]vsw.Interface{{Name: tap, OFPort: 4, ExternalIDs: map[string]string{"iface-id": portText, "vm-uuid": "the-vm"}}})
+	cookie := pipeline.Cookie(model.KindPort, model.PortID{UUID: mustUUID(portText)}.UUID)
+	in := func(table uint8, packets uint64, m flow.Match, actions ...flow.Action) openflow.FlowStats {
+		return openflow.FlowStats{Flow: flow.Flow{Table: table, Match: m.Uint(pipeline.RegPort, 4), Cookie: cookie, Actions: actions}, Packets: packets, Bytes: 10 * packets}
+	}
+	f.intFlows = append(f.intFlows,
+		in(pipeline.IntEgressBase, 30, flow.MatchIPv4(), flow.GotoTable{Table: 72}),
+		in(pipeline.IntEgressRules, 20, flow.MatchIPv4(), flow.GotoTable{Table: 73}),
+		in(pipeline.IntIngressRules, 40, flow.MatchTCP(flow.EtherTypeIPv4), flow.GotoTable{Table: 92}),
+		in(pipeline.IntIngressRules, 2, flow.MatchIPv6(), flow.GotoTable{Table: 92}),
+		in(pipeline.IntDropped, 5, flow.Match{}.Uint(pipeline.RegSide, pipeline.SideTo)),
+		in(pipeline.IntDropped, 10, flow.Match{}.Uint(pipeline.RegSide, pipeline.SideFrom)),
+		in(pipeline.IntIngressRules, 1000, flow.Match{}.Uint(pipeline.RegPort, 5)))
+	f.intFlows[len(f.intFlows)-1].Flow.Match = flow.Match{}.Uint(pipeline.RegPort, 5) // another's
+}
+
+func TestAPortThatTheSwitchFiltersShowsItsFlows(t *testing.T) {
+	f := wired(t)
+	direct(f)
+	h := assemble(f)
+	p := h.Ports[0]
+	if p.State != Active || p.Mode != Direct || len(p.Devices) != 1 || len(p.Chains) != 3 {
+		t.Fatalf("port %+v", p)
+	}
+	i, o, s := p.Chains[0], p.Chains[1], p.Chains[2]
+	if i.Name != "br-int table 82" || len(i.Rules) != 2 || i.Entered.Packets != 47 || i.Dropped().Packets != 5 {
+		t.Errorf("to the VM: %+v", i)
+	}
+	if o.Entered.Packets != 30 || o.Dropped().Packets != 10 || s.Entered.Packets != 30 || s.Dropped().Packets != 0 {
+		t.Errorf("from the VM: %+v %+v", o, s)
+	}
+	for _, text := range []string{Text(h, Options{}), SVG(h, Options{})} {
+		for _, want := range []string{"br-int table 82", "br-int table 72", "tap" + suffix} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%q is not in the picture:\n%s", want, text)
+			}
+		}
+		if strings.Contains(text, "iptables br-int") {
+			t.Error("flows are taken for iptables")
+		}
+	}
+	for _, d := range h.Int.Drops {
+		if d.Table == pipeline.IntDropped {
+			t.Errorf("told twice: %+v", d)
+		}
+	}
+	f.intFlows = f.intFlows[:4]
+	if p := assemble(f).Ports[0]; p.State != Waiting {
+		t.Errorf("without its flows: %+v", p)
+	}
+}
+
 // without returns links without one.
 func without(f *facts, name string) { delete(f.links, name) }
 

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"fmt"
 	"strings"
 
 	"weft/internal/host/flow"
@@ -25,7 +26,10 @@ func countFlows(b *Bridge, flows []openflow.FlowStats) {
 		if len(s.Flow.Actions) > 0 || s.Packets == 0 || s.Err != nil {
 			continue
 		}
-		_, object := pipeline.Object(s.Flow.Cookie)
+		kind, object := pipeline.Object(s.Flow.Cookie)
+		if b.Name == string(pipeline.BridgeInt) && s.Flow.Table == pipeline.IntDropped && kind == model.KindPort {
+			continue // its port tells
+		}
 		b.Drops = append(b.Drops, FlowDrop{
 			Table: s.Flow.Table, Name: names[s.Flow.Table], Match: s.Flow.Match.String(), Object: object, Count: count(s),
 		})
@@ -48,6 +52,49 @@ func (f *facts) portFlows(p *Port, suffix string) {
 			}
 		}
 	}
+}
+
+// filterFlows reads the tables of br-int that filter a port as if they were its chains.
+func (f *facts) filterFlows(p *Port, ofport int) {
+	for _, t := range []struct {
+		kind    string
+		table   uint8
+		dropped uint64 // on which side of the port
+		none    bool   // nothing is dropped here
+	}{
+		{Ingress, pipeline.IntIngressRules, pipeline.SideTo, false},
+		{Egress, pipeline.IntEgressRules, pipeline.SideFrom, false},
+		{Spoofing, pipeline.IntEgressBase, 0, true},
+	} {
+		c := Chain{Name: fmt.Sprintf("br-int table %d", t.table), Kind: t.kind}
+		for _, s := range f.intFlows {
+			if port, ok := s.Flow.Match.Get(pipeline.RegPort); !ok || port.Uint() != uint64(ofport) {
+				continue
+			}
+			switch s.Flow.Table {
+			case t.table:
+				c.Rules = append(c.Rules, Rule{Family: familyOf(s.Flow.Match), Text: s.Flow.Match.String() + " " + flow.ActionsText(s.Flow.Actions, nil), Count: count(s)})
+				c.Entered = c.Entered.plus(count(s))
+			case pipeline.IntDropped:
+				side, _ := s.Flow.Match.Get(pipeline.RegSide)
+				if t.none || side.Uint() != t.dropped || s.Packets == 0 {
+					continue
+				}
+				c.Drops = append(c.Drops, Drop{Reason: "no rule allows it", Count: count(s)})
+				c.Entered = c.Entered.plus(count(s))
+			}
+		}
+		if len(c.Rules) > 0 {
+			p.Chains = append(p.Chains, c)
+		}
+	}
+}
+
+func familyOf(m flow.Match) string {
+	if t, ok := m.Get(flow.EthType); ok && t.Uint() == flow.EtherTypeIPv6 {
+		return "IPv6"
+	}
+	return "IPv4"
 }
 
 // networkFlows reads what a network has sent and received from the counters of br-tun.

@@ -158,7 +158,7 @@ func (d *Device) sendsToWire() bool {
 	return false
 }
 
-// Chain is an iptables chain of a port, of both families.
+// Chain is an iptables chain of a port, of both families, or the port's flows in a table of br-int that filters it.
 type Chain struct {
 	Name    string `json:"name"`
 	Kind    string `json:"kind"` // ingress, egress, spoofing

@@ -422,7 +422,11 @@ func dropsOf(h *Host) []dropWords {
 		way := map[string]string{Ingress: "to " + who, Egress: "from " + who, Spoofing: "from " + who}
 		for _, c := range p.Chains {
 			for _, d := range c.Drops {
-				out = append(out, dropWords{d.Count, way[c.Kind] + ", iptables " + c.Name, d.Reason})
+				by := ", iptables "
+				if p.Mode == Direct {
+					by = ", "
+				}
+				out = append(out, dropWords{d.Count, way[c.Kind] + by + c.Name, d.Reason})
 			}
 		}
 	}

@@ -142,8 +142,9 @@ func (s Spec) Validate() error {
 
 // Plug makes the devices of a card and then, last and in one transaction, the
 // port on the switch: who sees the port finds everything behind it ready. To
-// plug again what is plugged changes only what differs. When it fails, what this
-// call made is gone again, and what was there before stays.
+// plug again what is plugged changes only what differs; in the other mode, the
+// guest keeps its card and is without a network for a moment. When it fails, what
+// this call made is gone again, and what was there before stays.
 func (p *Plugger) Plug(ctx context.Context, s Spec) (err error) {
 	if err := s.Validate(); err != nil {
 		return err
@@ -161,6 +162,9 @@ func (p *Plugger) Plug(ctx context.Context, s Spec) (err error) {
 	}()
 	names := NamesOf(s.PortID)
 	if err := p.guestSide(s, names, &made); err != nil {
+		return err
+	}
+	if err := p.leave(ctx, s.Mode, names, bridge); err != nil {
 		return err
 	}
 	fresh, err := p.hostSide(s, names, &made)
@@ -256,6 +260,24 @@ func startGuestCard(guest *link.Namespace, acceptRA bool) error {
 		return err
 	}
 	return guest.SetUp(GuestDevice)
+}
+
+// leave takes a card out of the mode that it is not to be in.
+func (p *Plugger) leave(ctx context.Context, m Mode, names Names, bridge Bridge) error {
+	if m == Hybrid {
+		if !slices.Contains(bridge.Ports, names.Tap) {
+			return nil
+		}
+		return p.remove(ctx, trail{ports: []string{names.Tap}, quieted: []string{names.Tap}})
+	}
+	if !slices.Contains(bridge.Ports, names.SwitchEnd) {
+		return nil
+	}
+	old := trail{links: []string{names.SwitchEnd, names.Bridge}, ports: []string{names.SwitchEnd}}
+	if bridge.Datapath == userspace {
+		old.quieted = old.ports
+	}
+	return p.remove(ctx, old)
 }
 
 // hostSide sets the tap up and, in hybrid mode, joins it with the switch by a

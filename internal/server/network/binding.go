@@ -2,6 +2,7 @@ package network
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"slices"
 
@@ -27,13 +28,22 @@ func bind(tx *store.Tx, p *model.Port, n *model.Network) {
 		b.VIFType = model.VIFUnbound
 	case canBind(tx.Host(b.HostID), n, b):
 		b.VIFType = model.VIFOVS
-		b.Firewall = tx.Host(b.HostID).Firewall
-		if b.Firewall == "" {
-			b.Firewall = model.FirewallHybrid
-		}
+		b.Firewall = cmp.Or(askedFirewall(b.Profile), tx.Host(b.HostID).Firewall, model.FirewallHybrid)
 	default:
 		b.VIFType = model.VIFBindingFailed
 	}
+}
+
+// askedFirewall is the driver that a binding profile asks for, {"firewall": "native"},
+// nothing if it leaves that to the host.
+func askedFirewall(profile json.RawMessage) string {
+	var asked struct {
+		Firewall string `json:"firewall"`
+	}
+	if len(profile) == 0 || json.Unmarshal(profile, &asked) != nil {
+		return ""
+	}
+	return asked.Firewall
 }
 
 // canBind reports whether a host can plug the port: it is known, admitted, and
@@ -132,6 +142,13 @@ func profile(given Opt[json.RawMessage]) (json.RawMessage, error) {
 	}
 	if buf.String() == "{}" {
 		return nil, nil
+	}
+	var asked struct {
+		Firewall *string `json:"firewall"`
+	}
+	if err := json.Unmarshal(buf.Bytes(), &asked); err != nil ||
+		asked.Firewall != nil && *asked.Firewall != model.FirewallHybrid && *asked.Firewall != model.FirewallNative {
+		return nil, badAttr("binding:profile", "its firewall is neither %s nor %s.", model.FirewallHybrid, model.FirewallNative)
 	}
 	return buf.Bytes(), nil
 }

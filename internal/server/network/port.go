@@ -316,6 +316,7 @@ func rebind(tx *store.Tx, old, p *model.Port, n *model.Network, spec *PortSpec) 
 		}
 	}
 	if p.Binding.HostID != old.Binding.HostID || p.Binding.VNICType != old.Binding.VNICType ||
+		askedFirewall(p.Binding.Profile) != askedFirewall(old.Binding.Profile) ||
 		old.Binding.VIFType == model.VIFBindingFailed && (spec.HostID.Set || spec.VNICType.Set || spec.Profile.Set) {
 		bind(tx, p, n)
 	}

@@ -226,6 +226,7 @@ func TestBinding(t *testing.T) {
 		name   string
 		host   func(*model.Host) // nil: unknown
 		vnic   string
+		asked  string
 		net    NetworkSpec
 		vif    string
 		filter string
@@ -233,6 +234,8 @@ func TestBinding(t *testing.T) {
 		{name: "unknown host", vif: model.VIFBindingFailed},
 		{name: "host with tunnels", host: func(*model.Host) {}, vif: model.VIFOVS, filter: model.FirewallNative},
 		{name: "firewall is hybrid when the host says none", host: func(h *model.Host) { h.Firewall = "" }, vif: model.VIFOVS, filter: model.FirewallHybrid},
+		{name: "a port may ask for another firewall than its host's", host: func(*model.Host) {}, asked: `{"firewall": "hybrid"}`, vif: model.VIFOVS, filter: model.FirewallHybrid},
+		{name: "another profile asks for none", host: func(*model.Host) {}, asked: `{"os_vif_delegation": true}`, vif: model.VIFOVS, filter: model.FirewallNative},
 		{name: "host without the tunnel type", host: func(h *model.Host) { h.TunnelTypes = nil }, vif: model.VIFBindingFailed},
 		{name: "host without tunnel address", host: func(h *model.Host) { h.TunnelAddr = netip.Addr{} }, vif: model.VIFBindingFailed},
 		{name: "host closed for new ports", host: func(h *model.Host) { h.AdminStateUp = false }, vif: model.VIFBindingFailed},
@@ -252,6 +255,9 @@ func TestBinding(t *testing.T) {
 				s.HostID = Some("compute1")
 				if c.vnic != "" {
 					s.VNICType = Some(c.vnic)
+				}
+				if c.asked != "" {
+					s.Profile = Some(json.RawMessage(c.asked))
 				}
 			})
 			if p.Binding.VIFType != c.vif || p.Binding.Firewall != c.filter {

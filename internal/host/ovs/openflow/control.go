@@ -3,6 +3,7 @@ package openflow
 import (
 	"context"
 	"fmt"
+	"net/netip"
 
 	"weft/internal/host/flow"
 )
@@ -17,6 +18,40 @@ func (c *Client) FlushZone(ctx context.Context, zone uint16) error {
 		return fmt.Errorf("flushing connection tracking zone %d: %w", zone, err)
 	}
 	return nil
+}
+
+// Properties of a connection tracking flush (nicira-ext.h, NXT_CT_FLUSH, since Open vSwitch 3.1).
+const (
+	ctOrigTuple = 0
+	ctZoneID    = 2
+	ctTupleSrc  = 0
+	ctTupleDst  = 1
+)
+
+// FlushAddress forgets the connections of a zone that an address has opened, and
+// those that were opened to it.
+func (c *Client) FlushAddress(ctx context.Context, zone uint16, a netip.Addr) error {
+	ip := a.As16() // IPv4 as ::ffff:0:0/96
+	for _, end := range []uint16{ctTupleSrc, ctTupleDst} {
+		if err := c.confirmed(ctx, func(xid uint32) []byte { return appendCTFlush(xid, zone, end, ip) }); err != nil {
+			return fmt.Errorf("flushing the connections of %s in zone %d: %w", a, zone, err)
+		}
+	}
+	return nil
+}
+
+func appendCTFlush(xid uint32, zone, tupleEnd uint16, ip [16]byte) []byte {
+	b := append(appendNX(nil, xid, nxtCTFlush), 0, 0, 0, 0, 0, 0, 0, 0) // any protocol
+	b = be.AppendUint16(b, ctOrigTuple)                                 // type, length with padding of what is inside
+	b = be.AppendUint16(b, 8+24)
+	b = append(b, 0, 0, 0, 0)
+	b = be.AppendUint16(b, tupleEnd)
+	b = be.AppendUint16(b, 4+16)
+	b = append(append(b, ip[:]...), 0, 0, 0, 0)
+	b = be.AppendUint16(b, ctZoneID)
+	b = be.AppendUint16(b, 4+4)
+	b = append(be.AppendUint16(b, zone), 0, 0)
+	return end(b, 0)
 }
 
 // DeleteCovered deletes all flows of f's table that its match covers, of those whose cookie equals f's in the bits of cookieMask.

@@ -44,6 +44,7 @@ const (
 const (
 	nxtSetPacketInFormat = 16
 	nxtCTFlushZone       = 29
+	nxtCTFlush           = 32
 	nxtPacketIn2         = 30
 
 	packetIn2Format = 2 // NXPIF_NXT_PACKET_IN2
