@@ -209,6 +209,11 @@ func (w *world) tcpFromOutside(t *testing.T, vm, from string) {
 }
 
 func (w *world) restartsWithoutLoss(t *testing.T) {
+	for _, h := range []string{"network1", "network2"} {
+		w.eventually(t, "what other tests had is gone", func() bool {
+			return strings.TrimSpace(w.host(t, h, "sh", "-c", "ovs-vsctl list-ports br-int | grep -c '^q[rg]-'")) == "3"
+		})
+	}
 	stop := w.pinging(t, "r-a", farAway)
 	hosts := []string{"network1", "network2", "compute1"}
 	for _, h := range hosts {

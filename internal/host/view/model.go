@@ -1,8 +1,8 @@
-// Package view draws a host: every device, bridge, tunnel and filter between a VM and the wire, as the host has
+// Package view draws a host: every device, bridge, router, tunnel and filter between a VM and the wire, as the host has
 // them at this moment, with what each is for and what has passed it.
 //
-// Collect reads the host and changes nothing on it: the switch's database and flows, links, iptables, ipsets, and the
-// last view of the agent for names and addresses. Text and SVG draw a Host that was collected; they are pure, so
+// Collect reads the host and changes nothing on it: the switch's database and flows, links, iptables, ipsets, routers'
+// namespaces, and the last view of the agent for names and addresses. Text and SVG draw a Host that was collected; they are pure, so
 // that a host can be collected in one place and drawn in another.
 //
 // It does not decide what should be there (hoststate, pipeline, firewall do). Called by the commands "weft host".

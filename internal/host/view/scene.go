@@ -11,7 +11,7 @@ const shownPorts = 12
 
 // Options of a drawing.
 type Options struct {
-	All   bool // every port and tunnel; otherwise twelve, those in trouble first
+	All   bool // every port, router, translation and tunnel; otherwise a few, those in trouble first
 	Rules bool // the rules of each chain, with their counters
 	ASCII bool // text: no box-drawing characters
 	Color bool // text: colours of a terminal
