@@ -104,6 +104,7 @@ type Agent struct {
 	filters   *filters        // fw, to be verified
 	view      *model.HostView // nil: nothing is known, nothing is touched
 	complete  bool            // a server has said in this run that the view is whole: what is not in it may go
+	handOver  time.Time       // until then the host is left as it is: others take a router over
 	inForce   bool            // the last pass left the host as the view says
 	failed    int             // ports that could not be applied then
 	settings  *hostpb.Settings

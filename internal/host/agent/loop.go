@@ -24,7 +24,8 @@ const (
 	cutDelay   = 100 * time.Millisecond // established connections are judged again after a burst of changes
 	minRetry   = 100 * time.Millisecond // after a write that failed
 	maxRetry   = 10 * time.Second
-	applyLimit = 20 * time.Second // one write; something that hangs must not stop the host
+	handOver   = 500 * time.Millisecond // for which a router that goes to other hosts is served on
+	applyLimit = 20 * time.Second       // one write; something that hangs must not stop the host
 )
 
 // loop keeps the host as the view says until ctx ends.
@@ -137,7 +138,11 @@ func (a *Agent) take(e event) (look bool) {
 		a.unsaved = true
 		a.save()
 	case e.delta != nil:
+		served := a.served()
 		a.view.Apply(e.delta)
+		if a.complete && a.losesRouter(served) {
+			a.handOver = time.Now().Add(handOver)
+		}
 		if len(e.problems) > 0 {
 			a.view.History = model.UUID{}
 		}
@@ -180,6 +185,10 @@ func (a *Agent) pass(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
+	if left := a.handOver.Sub(began); left > 0 {
+		a.follow(left)
+		return nil
+	}
 	defer func() {
 		a.metrics.passes.Inc()
 		a.metrics.passSeconds.Observe(time.Since(began).Seconds())

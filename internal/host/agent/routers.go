@@ -39,6 +39,27 @@ func (a *Agent) openRouters(backend iptables.Backend, userspace bool) error {
 	return nil
 }
 
+// served are the routers that this host serves together with others.
+func (a *Agent) served() []model.RouterID {
+	var out []model.RouterID
+	for id, r := range a.view.Routers {
+		if len(r.Gateways) > 1 && r.ServedBy(a.view.Host) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// losesRouter reports whether one of the routers that the host served is its no longer. The hosts that take it over
+// and those that send to it learn of it at about the same time as this one, some of them later: meanwhile
+// this one goes on.
+func (a *Agent) losesRouter(served []model.RouterID) bool {
+	return slices.ContainsFunc(served, func(id model.RouterID) bool {
+		r := a.view.Routers[id]
+		return r == nil || !r.ServedBy(a.view.Host)
+	})
+}
+
 // update plans the routers of a view that the host serves, and returns the plans.
 func (r *routers) update(view *model.HostView) []*router.Plan {
 	floating := map[model.RouterID][]*model.FloatingView{}

@@ -42,11 +42,13 @@ type Host struct {
 	// Revision is that of the agent's last view; 0: there is none, and names and addresses are not known.
 	Revision uint64 `json:"revision"`
 
-	Ports    []Port    `json:"ports"`    // in order of their ids
-	Routers  []Router  `json:"routers"`  // in order of their ids
-	Networks []Network `json:"networks"` // in order of their VLAN ids
-	Int      Bridge    `json:"br_int"`
-	Tun      Bridge    `json:"br_tun"`
+	Ports   []Port   `json:"ports"`   // in order of their ids
+	Routers []Router `json:"routers"` // in order of their ids
+	// Distributed are the distributed routers that the host routes for by flows, in order of their ids.
+	Distributed []Distributed `json:"distributed,omitempty"`
+	Networks    []Network     `json:"networks"` // in order of their VLAN ids
+	Int         Bridge        `json:"br_int"`
+	Tun         Bridge        `json:"br_tun"`
 	// PatchTun is on br-int, PatchInt on br-tun: the two ends of the way between them.
 	PatchTun  Device     `json:"patch_tun"`
 	PatchInt  Device     `json:"patch_int"`
