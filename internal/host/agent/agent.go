@@ -100,6 +100,8 @@ type Agent struct {
 	host      hoststate.Config
 	bridges   map[string]*bridge
 	vlans     *hoststate.VLANs
+	verifier  *verification
+	filters   *filters        // fw, to be verified
 	view      *model.HostView // nil: nothing is known, nothing is touched
 	complete  bool            // a server has said in this run that the view is whole: what is not in it may go
 	handOver  time.Time       // until then the host is left as it is: others take a router over
@@ -130,6 +132,7 @@ func New(cfg Config) *Agent {
 		bridges: map[string]*bridge{}, vlans: hoststate.NewVLANs(), guarded: map[model.PortID]hoststate.State{},
 	}
 	a.metrics = newMetrics(cfg.Registry, a.sw.Writes, a.fw.Stats)
+	a.verifier, a.filters = newVerification(cfg.Log), &filters{a.fw, a.metrics}
 	a.guests = newGuestServer(responder.NewGuests(responder.Settings{}), cfg.Log, a.metrics)
 	return a
 }

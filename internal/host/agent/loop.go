@@ -34,6 +34,7 @@ func (a *Agent) loop(ctx context.Context) error {
 	defer verify.Stop()
 	later := time.NewTimer(time.Hour) // for what is put off: saving, cutting, trying again
 	defer later.Stop()
+	defer a.verifier.wait()
 	retry := minRetry
 	for {
 		changed := a.sw.Changed()
@@ -85,6 +86,10 @@ func (a *Agent) wait(ctx context.Context, changed <-chan struct{}, verify <-chan
 			}
 		case <-verify:
 			a.verify(ctx)
+		case f := <-a.verifier.found:
+			if !a.verifier.judge(ctx, f) {
+				continue
+			}
 		case <-a.adverts.timer.C:
 			if !a.adverts.sendDue(time.Now()) {
 				continue
@@ -419,23 +424,19 @@ func wanted(bridge string, out *pipeline.Output) want {
 	return want{flows: out.Physical[bridge]}
 }
 
-// verify compares the host with what was left there, and repairs it.
+// verify begins to compare the host with what was left there.
 func (a *Agent) verify(ctx context.Context) {
 	if a.view == nil {
 		return
 	}
 	for _, b := range a.bridges {
-		b.doubt()
+		a.verifier.begin(ctx, b, 0)
 	}
+	a.verifier.begin(ctx, a.filters, 0)
 	a.routers.host.Doubt()
-	before := a.fw.Stats().Repairs
-	ctx, cancel := context.WithTimeout(ctx, applyLimit)
-	defer cancel()
 	if a.services != nil {
-		a.services.ensure(ctx)
+		limited, cancel := context.WithTimeout(ctx, applyLimit)
+		defer cancel()
+		a.services.ensure(limited)
 	}
-	if _, err := a.fw.Verify(ctx); err != nil {
-		a.log.Warn("filters not verified", "err", err)
-	}
-	a.metrics.repairs.WithLabelValues("filters").Add(float64(a.fw.Stats().Repairs - before))
 }

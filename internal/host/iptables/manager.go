@@ -39,7 +39,7 @@ type Manager struct {
 
 	backend Backend
 	have    *State // nil: must be read
-	want    State
+	want    *State // nil: nothing has been wanted yet
 	refused map[refusal]error
 	stats   counters
 }
@@ -183,9 +183,11 @@ func (m *Manager) Read(ctx context.Context) (State, error) {
 // Sets are made and filled before the rules change, emptied and removed after.
 // The rules of a table change in one step.
 func (m *Manager) Apply(ctx context.Context, want State) (Result, error) {
-	m.want = want
+	asked := want
+	m.want = &asked
 	res := Result{Refused: map[string]error{}, BadSets: map[string]error{}}
-	if m.have == nil {
+	read := m.have == nil
+	if read {
 		have, err := m.Read(ctx)
 		if err != nil {
 			return res, err
@@ -195,11 +197,14 @@ func (m *Manager) Apply(ctx context.Context, want State) (Result, error) {
 	m.forgetRefusals(want)
 	want.V4, want.V6 = m.withFallbacks(table.IPv4, want.V4, &res), m.withFallbacks(table.IPv6, want.V6, &res)
 	change := m.layout.Plan(*m.have, want)
+	have := *m.have
 	if change.Empty() {
+		if read { // hold what is wanted, not a second copy of the same text
+			m.have = m.after(have, want)
+		}
 		return res, nil
 	}
 	res.Changed = true
-	have := *m.have
 	m.have = nil
 	if err := m.prepareSets(ctx, &change.sets, &res); err != nil {
 		return res, err
@@ -211,9 +216,14 @@ func (m *Manager) Apply(ctx context.Context, want State) (Result, error) {
 		return res, err
 	}
 	if len(res.BadSets) == 0 {
-		m.have = &State{V4: m.layout.after(have.V4, want.V4), V6: m.layout.after(have.V6, want.V6), Sets: afterSets(have.Sets, want.Sets)}
+		m.have = m.after(have, want)
 	}
 	return res, nil
+}
+
+// after is what the kernel has once want has been applied to have.
+func (m *Manager) after(have, want State) *State {
+	return &State{V4: m.layout.after(have.V4, want.V4), V6: m.layout.after(have.V6, want.V6), Sets: afterSets(have.Sets, want.Sets)}
 }
 
 // Compare is Apply, but compares with what the kernel has, not with what the last Apply left.
@@ -222,12 +232,34 @@ func (m *Manager) Compare(ctx context.Context, want State) (Result, error) {
 	return m.Apply(ctx, want)
 }
 
+// Look returns a function that reads the kernel's state and reports whether it is as the last Apply wanted it. Unlike all
+// else, that function may run in another goroutine, and while the Manager writes; then it may see
+// half of what is written, and its false means nothing unless Stats counts as many writes as before.
+func (m *Manager) Look() func(context.Context) (asLeft bool, err error) {
+	known := m.want != nil && m.have != nil && len(m.refused) == 0
+	if !known { // Verify is to read, and to try again
+		return func(context.Context) (bool, error) { return false, nil }
+	}
+	want := *m.want
+	return func(ctx context.Context) (bool, error) {
+		have, err := m.Read(ctx)
+		if err != nil {
+			return false, err
+		}
+		change := m.layout.Plan(have, want)
+		return change.Empty(), nil
+	}
+}
+
 // Verify reads the kernel's state and repairs what is not as the last Apply
-// wanted it. What the kernel refused is tried again.
+// wanted it. What the kernel refused is tried again. Before the first Apply it does nothing.
 func (m *Manager) Verify(ctx context.Context) (Result, error) {
+	if m.want == nil {
+		return Result{}, nil
+	}
 	m.have = nil
 	clear(m.refused)
-	res, err := m.Apply(ctx, m.want)
+	res, err := m.Apply(ctx, *m.want)
 	if res.Changed {
 		m.stats.repairs.Add(1)
 		m.log.Warn("rules or sets were not as left, repaired", "refused", len(res.Refused))

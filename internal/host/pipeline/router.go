@@ -104,6 +104,10 @@ func (b *builder) localLeg(n *network, p port) {
 		return
 	}
 	b.brInt(c, IntClassify, prioARP, from.MACMasked(flow.EthDst, hw(groupBit), hw(groupBit)))
+	// It asks for neighbours only to forward what was sent to it: whoever sent it takes this host for the gateway.
+	for _, question := range []flow.Match{flow.MatchARP().Uint(flow.ARPOp, 1), flow.MatchICMPv6().Uint(flow.ICMPv6Type, neighborSolicit)} {
+		b.brInt(c, IntClassify, prioQuestion, question.InPort(p.ofport).EthSrc(hw(p.view.MAC)), n.setReg(), flow.GotoTable{Table: IntLocalEgress})
+	}
 	b.brInt(c, IntDeliver, prioStandby, to.InPort(n.uplink), flow.Output{Port: p.ofport})
 	b.brInt(c, IntDeliver, prioLocal, to, flow.GotoTable{Table: IntUplink})
 }

@@ -96,6 +96,7 @@ const (
 	prioDHCP      = 200   // IntClassify: DHCP and router solicitations to the agent
 	prioSpoofed   = 160   // IntClassify: in the name of a service
 	prioService   = 150   // IntClassify, IntServices: to a service of the host and back
+	prioQuestion  = 11    // IntClassify: a standby gateway looks for a neighbour
 	prioARP       = 10    // IntClassify: ARP and ND to IntNeighbours
 	prioPort      = 9     // IntClassify: what else a port sends
 	prioSegment   = 3     // IntClassify: a known network from an uplink
