@@ -215,7 +215,7 @@ func (a *Agent) pass(ctx context.Context) error {
 	flowErr := a.applyFlows(ctx, joined, r)
 	if flowErr == nil {
 		a.forgetPorts(ctx, joined)
-		a.announceRouters(joined, r)
+		a.announceRouters(joined, r, began)
 	}
 	a.tellGuests(joined, a.flows, r)
 	a.reporter.say(r.reports(joined.Ports))

@@ -27,6 +27,8 @@ type planned struct {
 	floating []*model.FloatingView
 	plan     *router.Plan
 	answers  bool // this host does so for the router
+	since    time.Time
+	retold   int  // how many of retell have passed since
 	made     bool // it has been in force: its legs may stay wired when a change of it fails
 }
 
@@ -125,17 +127,30 @@ func (a *Agent) follow(wait time.Duration) {
 	}
 }
 
+// retell is when a host that has begun to answer for a router announces its addresses again. The one before may have
+// sent a little longer than this one's first announcement: a switch on the way believes whoever spoke
+// last, and nothing that goes astray would set it right.
+var retell = [...]time.Duration{
+	200 * time.Millisecond, 500 * time.Millisecond, 800 * time.Millisecond, 1200 * time.Millisecond, 2 * time.Second, 4 * time.Second,
+}
+
 // announceRouters tells the wires of the addresses of legs that this host answers for and did not before.
 // It is called when the flows that bring the answers are in force.
-func (a *Agent) announceRouters(j *hoststate.Joined, r *results) {
+func (a *Agent) announceRouters(j *hoststate.Joined, r *results, now time.Time) {
 	for id, p := range a.routers.plans {
 		if !p.made {
 			continue
 		}
 		answers := j.Pipeline.Routers[id].Active
 		if answers != p.answers {
-			p.answers = answers
+			p.answers, p.since, p.retold = answers, now, 0
 			a.log.Info("router changes hands", "router", id, "answers", answers)
+			for _, after := range retell {
+				a.follow(after)
+			}
+		}
+		for ; answers && p.retold < len(retell) && now.Sub(p.since) >= retell[p.retold]; p.retold++ {
+			a.routers.host.Retell(id)
 		}
 		err := a.routers.host.Announce(id, func(leg model.PortID) bool { return answers && r.active[leg] })
 		if err != nil {

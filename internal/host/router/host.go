@@ -166,6 +166,13 @@ func (h *Host) Announce(id model.RouterID, answers func(leg model.PortID) bool) 
 	return errors.Join(errs...)
 }
 
+// Retell has the next Announce tell of all addresses of a router again.
+func (h *Host) Retell(id model.RouterID) {
+	if i := h.have[id]; i != nil {
+		i.told = nil
+	}
+}
+
 // address is one address of a leg.
 type address struct {
 	leg  string
