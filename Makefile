@@ -17,6 +17,7 @@ demo: deps build ## Show the reference deployment on this machine: lab, networks
 .PHONY: demo-down
 demo-down: ## Remove every trace of the demo (root)
 	@test ! -x $(BIN) || $(BIN) lab down
+	@rm -rf /run/weft-demo
 	@rmdir /var/lib/weft /run/weft-lab 2>/dev/null || true
 
 .PHONY: test

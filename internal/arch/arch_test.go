@@ -58,6 +58,7 @@ var owners = []struct {
 	why     string
 }{
 	{"go.etcd.io/", []string{"internal/server/journal/etcd"}, "the journal is the only door to etcd: a change of its API or its replacement touches one package"},
+	{"go4.org/netipx", []string{"internal/server/ipam"}, "sets of addresses are computed in one place"},
 	{"github.com/tidwall/btree", []string{"internal/server/store"}, "tables are the store's secret"},
 	{"github.com/vishvananda/", []string{"internal/host/link", "internal/host/iptables"}, "links belong to link; iptables uses the same sockets for ipsets and conntrack"},
 	{"google.golang.org/grpc", []string{"api/hostpb", "internal/server/dispatch", "internal/host/agent", "internal/server/journal/etcd"}, "the stream between server and host has two ends; etcd's errors are of this kind too"},

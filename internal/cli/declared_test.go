@@ -102,6 +102,7 @@ func TestDeclaredAttributesAreServed(t *testing.T) {
 	s.ok(t, "subnet create --network n --subnet-range 10.0.0.0/24 s")
 	s.ok(t, "port create --network n p")
 	addFloating(t, s)
+	addPool(t, s)
 	s.ok(t, "router create r")
 	api, err := client.New(client.Options{URL: s.url})
 	if err != nil {
@@ -143,12 +144,20 @@ func addFloating(t *testing.T, s *shell) {
 	s.ok(t, "floating ip create --floating-ip-address 172.25.0.50 ext")
 }
 
+// addPool makes an address scope and a subnet pool in it.
+func addPool(t *testing.T, s *shell) {
+	t.Helper()
+	s.ok(t, "address scope create as")
+	s.ok(t, "subnet pool create --pool-prefix 10.64.0.0/12 --address-scope as sp")
+}
+
 // TestFiltersAreServed: the server knows every filter that a list can send.
 func TestFiltersAreServed(t *testing.T) {
 	const notYet = "service-type" // of subnets
 	s := newShell(t)
 	s.ok(t, "network create n")
 	addFloating(t, s)
+	addPool(t, s)
 	leaves(root(Options{}), nil, func(name []string, cmd *cobra.Command) {
 		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
 			if !slices.Contains(f.Annotations[groupKey], groupFilters) || f.Name == notYet {
@@ -159,7 +168,7 @@ func TestFiltersAreServed(t *testing.T) {
 				args = append(slices.Clone(name), "172.25.0.50", "--"+f.Name)
 			}
 			if given, ok := f.Value.(*texted); ok {
-				value := map[string]string{"NETWORK": "n", "GROUP": "default", "VERSION": "4", "NUMBER": "7",
+				value := map[string]string{"NETWORK": "n", "POOL": "sp", "SCOPE": "as", "GROUP": "default", "VERSION": "4", "NUMBER": "7",
 					"subnet=SUBNET,ip-address=ADDRESS,ip-substring=TEXT": "ip-address=10.0.0.1,ip-substring=10"}[given.arg]
 				if value == "" {
 					value = "x"

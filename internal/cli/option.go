@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -265,14 +266,15 @@ func (t toggle) option() option {
 	}}
 }
 
-// A drop is a flag of unset that gives an attribute the value that means none.
+// A drop is a flag that gives an attribute the value that means none.
 type drop struct {
 	flag, key, help string
 	none            any
+	on              verb // zero: unset
 }
 
 func (d drop) option() option {
-	return option{onUnset, func(f *flags) addition {
+	return option{cmp.Or(d.on, onUnset), func(f *flags) addition {
 		given := f.yes(d.flag, d.help)
 		return func(_ context.Context, r *request) error {
 			if *given {

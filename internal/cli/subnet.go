@@ -42,6 +42,9 @@ func subnets() resource {
 		options: options(
 			attr{flag: "network", arg: "NETWORK", key: "network_id", help: "network that it belongs to (name or id)", as: reference(networkAPI()), on: onCreate | onList, needed: true},
 			attr{flag: "subnet-range", arg: "CIDR", key: "cidr", help: "its addresses, as 10.0.0.0/24 or fd00::/64", on: onCreate | onList},
+			attr{flag: "subnet-pool", arg: "POOL", key: "subnetpool_id", help: "subnet pool that its addresses are of (name or id)", as: reference(poolAPI()), on: onCreate | onList},
+			toggle{key: "use_default_subnetpool", on: onCreate, yes: "use-default-subnet-pool", yesHelp: "its addresses are of the default subnet pool"},
+			attr{flag: "prefix-length", arg: "LENGTH", key: "prefixlen", help: "prefix length of a block from the pool", as: number(1, 128), on: onCreate},
 			attr{flag: "name", arg: "NAME", key: "name", help: "name", on: onSet | onList},
 			attr{flag: "description", arg: "TEXT", key: "description", help: "description", on: onCreate | onSet},
 			attr{flag: "ip-version", arg: "VERSION", key: "ip_version", help: "4 or 6 (default when created: that of the range)", as: oneNumberOf("4", "6"), on: onCreate | onList},
@@ -66,23 +69,17 @@ func subnets() resource {
 			attr{flag: "project", arg: "ID", key: "project_id", help: "project that owns it", on: onCreate | onList},
 			tags(),
 		),
-		finish: func(_ context.Context, r *request) error {
-			if _, said := r.body["ip_version"]; !said {
-				r.body["ip_version"] = 4
-				if p, err := netip.ParsePrefix(r.body.Text("cidr")); err == nil && p.Addr().Is6() {
-					r.body["ip_version"] = 6
-				}
-			}
-			return nil
-		},
+		finish: versionOfRange,
 
 		verbs: map[verb]help{
-			onCreate: {`Ports on the network get their addresses from it. The gateway is the first address of the
-range, and the rest is the pool, unless --gateway and --allocation-pool say otherwise.`,
+			onCreate: {`Ports on the network get their addresses from it. The range is given, or a free block of a
+subnet pool. The gateway is the first address of it, and the rest is for ports, unless --gateway and
+--allocation-pool say otherwise.`,
 				`  weft subnet create --network demo-net --subnet-range 10.0.0.0/24 demo-subnet
   weft subnet create --network demo-net --subnet-range 10.0.0.0/24 --gateway 10.0.0.254 \
       --allocation-pool start=10.0.0.10,end=10.0.0.99 --dns-nameserver 192.0.2.53 demo-subnet
-  weft subnet create --network demo-net --subnet-range fd00::/64 --ipv6-ra-mode slaac --ipv6-address-mode slaac v6`},
+  weft subnet create --network demo-net --subnet-range fd00::/64 --ipv6-ra-mode slaac --ipv6-address-mode slaac v6
+  weft subnet create --network demo-net --subnet-pool demo-pool --prefix-length 28 small`},
 			onList: {`Those of one's project and of shared networks; all of them for admins.`,
 				`  weft subnet list --network demo-net
   weft subnet list --long --ip-version 6`},
@@ -94,6 +91,29 @@ range, and the rest is the pool, unless --gateway and --allocation-pool say othe
 			onDelete: {`No port may have an address of it. Several can be given; what can be deleted is.`, `  weft subnet delete demo-subnet`},
 		},
 	}
+}
+
+// versionOfRange completes a subnet that no IP version is given for: that of its pool or range, else 4.
+func versionOfRange(ctx context.Context, r *request) error {
+	if pool := r.body.Text("subnetpool_id"); pool != "" && r.body["ip_version"] == nil {
+		o, err := r.api.Get(ctx, poolAPI(), pool)
+		if err != nil {
+			return err
+		}
+		r.body["ip_version"] = o["ip_version"]
+	}
+	if p, err := netip.ParsePrefix(r.body.Text("cidr")); err == nil && p.Addr().Is6() && r.body["ip_version"] == nil {
+		r.body["ip_version"] = 6
+	}
+	return fourByDefault(ctx, r)
+}
+
+// fourByDefault completes what no IP version is given for.
+func fourByDefault(_ context.Context, r *request) error {
+	if r.body["ip_version"] == nil {
+		r.body["ip_version"] = 4
+	}
+	return nil
 }
 
 // gatewayOf reads --gateway: an address, none, or, for create, auto.

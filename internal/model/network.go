@@ -97,18 +97,13 @@ type Subnet struct {
 	RAMode          IPv6Mode     `json:"ipv6_ra_mode,omitempty"`
 	AddressMode     IPv6Mode     `json:"ipv6_address_mode,omitempty"`
 	ServiceTypes    []string     `json:"service_types,omitempty"`
-	SubnetPoolID    string       `json:"subnetpool_id,omitempty"`
+	SubnetPoolID    SubnetPoolID `json:"subnetpool_id,omitzero"`
 	SegmentID       string       `json:"segment_id,omitempty"`
 	DNSPublishFixed bool         `json:"dns_publish_fixed_ip,omitempty"`
 }
 
 // IPVersion is 4 or 6.
-func (s *Subnet) IPVersion() int {
-	if s.CIDR.Addr().Is4() {
-		return 4
-	}
-	return 6
-}
+func (s *Subnet) IPVersion() int { return versionOf(s.CIDR) }
 
 // AutoAddress reports whether guests form their own addresses from the prefix
 // (SLAAC or stateless DHCPv6), so that a port's address is fixed by its MAC.

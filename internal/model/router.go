@@ -136,19 +136,3 @@ func (f *PortForwarding) Clone() *PortForwarding {
 	c.Tags = slices.Clone(f.Tags)
 	return &c
 }
-
-// AddressScope is a space in which addresses do not overlap, so that routers need not translate
-// between its subnets (Neutron API reference, "Address scopes").
-type AddressScope struct {
-	Meta
-	ID        AddressScopeID `json:"id"`
-	IPVersion int            `json:"ip_version"`
-	Shared    bool           `json:"shared,omitempty"`
-}
-
-// Clone returns a deep copy to change.
-func (s *AddressScope) Clone() *AddressScope {
-	c := *s
-	c.Tags = slices.Clone(s.Tags)
-	return &c
-}

@@ -36,6 +36,7 @@ type groupCounter interface {
 type routerCounter interface {
 	RouterCount(project string) int
 	FloatingIPCount(project string) int
+	SubnetPoolCount(project string) int
 }
 
 // quotaView is what quotas are derived from: a snapshot or a transaction.
@@ -85,6 +86,8 @@ func used(rd quotaView, project, resource string) int64 {
 		return int64(rd.RouterCount(project))
 	case QuotaFloatingIP:
 		return int64(rd.FloatingIPCount(project))
+	case QuotaSubnetPool:
+		return int64(rd.SubnetPoolCount(project))
 	}
 	return 0
 }

@@ -85,8 +85,9 @@ type SubnetSpec struct {
 	RAMode          Opt[model.IPv6Mode] // ipv6_ra_mode, create only
 	AddressMode     Opt[model.IPv6Mode] // ipv6_address_mode, create only
 	ServiceTypes    Opt[[]string]
-	SubnetPoolID    Opt[string]
-	PrefixLen       Opt[int]
+	SubnetPoolID    Opt[model.SubnetPoolID]
+	UseDefaultPool  Opt[bool] // use_default_subnetpool, create only
+	PrefixLen       Opt[int]  // of a block from a pool, create only
 	SegmentID       Opt[string]
 	DNSPublishFixed Opt[bool]
 }
@@ -221,6 +222,29 @@ type PortForwardingSpec struct {
 	InternalRange Opt[string]
 }
 
+// AddressScopeSpec is what a request says of an address scope.
+type AddressScopeSpec struct {
+	ProjectID Opt[string]
+	Name      Opt[string]
+	IPVersion Opt[int] // 4 or 6, create only
+	Shared    Opt[bool]
+}
+
+// SubnetPoolSpec is what a request says of a subnet pool.
+type SubnetPoolSpec struct {
+	ProjectID        Opt[string]
+	Name             Opt[string]
+	Description      Opt[string]
+	Prefixes         Opt[[]netip.Prefix] // in any form that says which addresses
+	MinPrefixLen     Opt[int]
+	MaxPrefixLen     Opt[int]
+	DefaultPrefixLen Opt[int]
+	DefaultQuota     Opt[int] // 0 or null: no limit
+	IsDefault        Opt[bool]
+	Shared           Opt[bool] // create only
+	AddressScopeID   Opt[model.AddressScopeID]
+}
+
 // QuotaSpec is what a request says of a project's limits.
 type QuotaSpec struct {
 	Limits     map[string]int64 // by resource, "port"; -1 is unlimited
@@ -246,4 +270,5 @@ const (
 	TagSecurityGroupRules TagKind = "security-group-rules"
 	TagRouters            TagKind = "routers"
 	TagFloatingIPs        TagKind = "floatingips"
+	TagSubnetPools        TagKind = "subnetpools"
 )

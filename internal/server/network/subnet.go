@@ -51,7 +51,17 @@ func (r *Rules) CreateSubnet(tx *store.Tx, env Env, who authn.Principal, spec Su
 		ServiceTypes:    spec.ServiceTypes.Or(nil),
 		DNSPublishFixed: spec.DNSPublishFixed.Or(false),
 	}
-	if s.CIDR, err = subnetPrefix(&spec); err != nil {
+	pool, err := r.poolFor(tx, who, &spec)
+	if err != nil {
+		return nil, err
+	}
+	if pool != nil {
+		s.SubnetPoolID = pool.ID
+		s.CIDR, err = allocate(tx, pool, project, &spec)
+	} else {
+		s.CIDR, err = subnetPrefix(&spec)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := checkModes(s, spec.IPVersion.Or(s.IPVersion())); err != nil {
@@ -61,6 +71,9 @@ func (r *Rules) CreateSubnet(tx *store.Tx, env Env, who authn.Principal, spec Su
 		return nil, err
 	}
 	if err := checkOverlap(tx, s); err != nil {
+		return nil, err
+	}
+	if err := checkAffinity(tx, s, pool); err != nil {
 		return nil, err
 	}
 	if err := setGatewayAndPools(s, &spec); err != nil {
@@ -99,7 +112,7 @@ func (r *Rules) UpdateSubnet(tx *store.Tx, env Env, who authn.Principal, id mode
 	}
 	if err := refuseReadOnly(map[string]bool{
 		"network_id": spec.NetworkID.Set, "ip_version": spec.IPVersion.Set, "cidr": spec.CIDR.Set, "subnetpool_id": spec.SubnetPoolID.Set,
-		"prefixlen": spec.PrefixLen.Set, "ipv6_ra_mode": spec.RAMode.Set, "ipv6_address_mode": spec.AddressMode.Set,
+		"use_default_subnetpool": spec.UseDefaultPool.Set, "prefixlen": spec.PrefixLen.Set, "ipv6_ra_mode": spec.RAMode.Set, "ipv6_address_mode": spec.AddressMode.Set,
 	}); err != nil {
 		return nil, err
 	}
@@ -201,9 +214,6 @@ func checkSubnetTexts(s *SubnetSpec) error {
 
 // subnetPrefix reads the block that a subnet asks for.
 func subnetPrefix(spec *SubnetSpec) (netip.Prefix, error) {
-	if pool := spec.SubnetPoolID.Or(""); pool != "" {
-		return netip.Prefix{}, fault.New(fault.NotFound, "SubnetPoolNotFound", "Subnet pool %s could not be found.", pool)
-	}
 	text, ok := spec.CIDR.Get()
 	if !ok || text == "" {
 		return netip.Prefix{}, badRequest("subnets", "a subnetpool must be specified in the absence of a cidr.")

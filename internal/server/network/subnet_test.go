@@ -102,7 +102,7 @@ func TestSubnetRefused(t *testing.T) {
 		{"modes differ", "fd00:98::/64", func(s *SubnetSpec) { s.RAMode, s.AddressMode = Some(model.IPv6SLAAC), Some(model.IPv6Stateful) }, fault.Invalid, "InvalidInput",
 			"Invalid input for operation: ipv6_ra_mode set to 'slaac' with ipv6_address_mode set to 'dhcpv6-stateful' is not valid. If both attributes are set, they must be the same value."},
 		{"modes without dhcp", "fd00:98::/64", func(s *SubnetSpec) { slaac(s); s.EnableDHCP = Some(false) }, fault.Invalid, "InvalidInput", ""},
-		{"from an unknown pool", "", func(s *SubnetSpec) { s.SubnetPoolID = Some("p") }, fault.NotFound, "SubnetPoolNotFound", ""},
+		{"from an unknown pool", "", func(s *SubnetSpec) { s.SubnetPoolID = Some(model.SubnetPoolID{UUID: model.UUID{9}}) }, fault.NotFound, "SubnetPoolNotFound", ""},
 		{"on an unknown network", net99, func(s *SubnetSpec) { s.NetworkID = Some(model.NetworkID{}) }, fault.NotFound, "NetworkNotFound", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -17,6 +17,7 @@ type tagView interface {
 	ruleReader
 	routerReader
 	floatingReader
+	poolReader
 }
 
 // tagged is an object as far as tags go.
@@ -85,6 +86,14 @@ func findTagged(rd tagView, who authn.Principal, kind TagKind, id model.UUID) (*
 				c := f.Clone()
 				change(&c.Meta)
 				tx.PutFloatingIP(c)
+			}}
+		}
+	case TagSubnetPools:
+		if p := rd.SubnetPool(model.SubnetPoolID{UUID: id}); p != nil {
+			t = &tagged{&p.Meta, policy.SubnetPoolTarget(p), func(tx *store.Tx, change func(*model.Meta)) {
+				c := p.Clone()
+				change(&c.Meta)
+				tx.PutSubnetPool(c)
 			}}
 		}
 	}

@@ -33,6 +33,12 @@ type (
 	floatingReader interface {
 		FloatingIP(model.FloatingIPID) *model.FloatingIP
 	}
+	scopeReader interface {
+		AddressScope(model.AddressScopeID) *model.AddressScope
+	}
+	poolReader interface {
+		SubnetPool(model.SubnetPoolID) *model.SubnetPool
+	}
 	agentReader interface {
 		HostByAgent(model.AgentID) *model.Host
 	}
@@ -103,6 +109,24 @@ func (r *Rules) FloatingIP(rd floatingReader, who authn.Principal, id model.Floa
 		return nil, fault.New(fault.NotFound, "FloatingIPNotFound", "Floating IP %s could not be found", id)
 	}
 	return f, nil
+}
+
+// AddressScope returns an address scope that the principal may see, else AddressScopeNotFound.
+func (r *Rules) AddressScope(rd scopeReader, who authn.Principal, id model.AddressScopeID) (*model.AddressScope, error) {
+	s := rd.AddressScope(id)
+	if s == nil || !policy.Allowed(who, "get_address_scope", policy.AddressScopeTarget(s)) {
+		return nil, fault.New(fault.NotFound, "AddressScopeNotFound", "Address scope %s could not be found.", id)
+	}
+	return s, nil
+}
+
+// SubnetPool returns a subnet pool that the principal may see, else SubnetPoolNotFound.
+func (r *Rules) SubnetPool(rd poolReader, who authn.Principal, id model.SubnetPoolID) (*model.SubnetPool, error) {
+	p := rd.SubnetPool(id)
+	if p == nil || !policy.Allowed(who, "get_subnetpool", policy.SubnetPoolTarget(p)) {
+		return nil, fault.New(fault.NotFound, "SubnetPoolNotFound", "Subnet pool %s could not be found.", id)
+	}
+	return p, nil
 }
 
 // Agent returns the host of an agent that the principal may see, else

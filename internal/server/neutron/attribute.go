@@ -295,6 +295,17 @@ func byKey[T any](rows func(v *view, id model.UUID) iter.Seq[*store.Row[T]]) fun
 	}
 }
 
+// bySet is byKey for an attribute that can be null: those without one have no index.
+func bySet[T any](rows func(v *view, id model.UUID) iter.Seq[*store.Row[T]]) func(*view, string) iter.Seq[*store.Row[T]] {
+	find := byKey(rows)
+	return func(v *view, value string) iter.Seq[*store.Row[T]] {
+		if value == "" {
+			return nil
+		}
+		return find(v, value)
+	}
+}
+
 func none[T any](func(*store.Row[T]) bool) {}
 
 func one[T any](row *store.Row[T]) iter.Seq[*store.Row[T]] {

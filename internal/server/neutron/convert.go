@@ -140,6 +140,16 @@ func networkID(name string, v any) (model.NetworkID, error) {
 	return model.NetworkID{UUID: u}, err
 }
 
+func poolID(name string, v any) (model.SubnetPoolID, error) {
+	u, err := parseUUID(name, v)
+	return model.SubnetPoolID{UUID: u}, err
+}
+
+func scopeID(name string, v any) (model.AddressScopeID, error) {
+	u, err := parseUUID(name, v)
+	return model.AddressScopeID{UUID: u}, err
+}
+
 func groupID(name string, v any) (model.SecurityGroupID, error) {
 	u, err := parseUUID(name, v)
 	return model.SecurityGroupID{UUID: u}, err
@@ -189,6 +199,16 @@ func cidr(_ string, v any) (string, error) {
 		}
 	}
 	return "", invalidInput("%s is not in a CIDR format.", plain(v))
+}
+
+// prefix accepts a network's addresses; host bits mean nothing.
+func prefix(name string, v any) (netip.Prefix, error) {
+	s, _ := v.(string)
+	p, err := netip.ParsePrefix(s)
+	if err != nil || p.Addr().Is4In6() {
+		return netip.Prefix{}, invalidAttribute(name, "%s is not a valid IP subnet.", quoted(v))
+	}
+	return p.Masked(), nil
 }
 
 // list accepts arrays whose elements a function accepts.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -57,6 +58,10 @@ func kinds(r *rig) []kind {
 		{"floatingip", "/v2.0/floatingips", floatingIPResource(rules).finish().declared(), func(t *testing.T, r *rig) obj {
 			return obj{"floating_network_id": external(t, r)}
 		}},
+		{"subnetpool", "/v2.0/subnetpools", subnetPoolResource(rules).finish().declared(), func(*testing.T, *rig) obj {
+			return obj{"name": "p", "prefixes": []any{"10.0.0.0/16"}, "default_quota": 65536}
+		}},
+		{"address_scope", "/v2.0/address-scopes", addressScopeResource(rules).finish().declared(), func(*testing.T, *rig) obj { return obj{"ip_version": 4} }},
 	}
 }
 
@@ -100,7 +105,8 @@ var sample = map[string]any{
 	"stateful": true, "direction": "egress", "ethertype": "IPv4", "protocol": "udp", "port_range_min": 80, "port_range_max": 80,
 	"distributed": true, "ha": false, "external_gateway_info": nil, "routes": []any{}, "port_id": nil, "fixed_ip_address": "10.0.0.9",
 	"floating_ip_address": "172.25.0.77", "subnet_id": "11111111-2222-3333-4444-555555555555",
-	"remote_ip_prefix": "192.0.2.0/24", "remote_group_id": nil, "remote_address_group_id": nil,
+	"use_default_subnetpool": false, "prefixes": []any{"10.0.0.0/15"}, "min_prefixlen": 8, "max_prefixlen": 31, "default_prefixlen": 26, "default_quota": 256,
+	"address_scope_id": nil, "remote_ip_prefix": "192.0.2.0/24", "remote_group_id": nil, "remote_address_group_id": nil,
 }
 
 // TestDeclaredAttributes: every attribute of every resource, in POST and PUT, by a
@@ -236,10 +242,9 @@ func TestFilterFindsTheObjectByItsOwnValue(t *testing.T) {
 				return slices.ContainsFunc(r.list(t, who, k.path+"?fields=id&"+query), func(o map[string]any) bool { return str(o, "id") == id })
 			}
 			other := "zzz"
-			switch v := made[a.name].(type) {
-			case bool:
+			if v, ok := made[a.name].(bool); ok {
 				other = fmt.Sprint(!v)
-			case float64:
+			} else if _, err := strconv.Atoi(value); err == nil {
 				other = "77777"
 			}
 			v := filter + "=" + url.QueryEscape(value)

@@ -14,11 +14,13 @@ type extension struct{ alias, name, description, updated string }
 // work, never before. The order is that of the aliases.
 func extensions() []extension {
 	return []extension{
+		{"address-scope", "Address scope", "Spaces of addresses that routers need not translate between.", "2015-07-26T10:00:00-00:00"},
 		{"agent", "agent", "Agents of hosts: list, show, switch off, delete.", "2013-02-03T10:00:00-00:00"},
 		{"allowed-address-pairs", "Allowed Address Pairs", "Further addresses that a port may use.", "2013-07-23T10:00:00-00:00"},
 		{"availability_zone", "Availability Zone", "Zones that hosts are in.", "2015-01-01T10:00:00-00:00"},
 		{"binding", "Port Binding", "Where a port is plugged, and how.", "2014-02-03T10:00:00-00:00"},
 		{"data-plane-status", "Port data plane status extension", "What others know of the state of a port.", "2017-01-24T10:00:00-00:00"},
+		{"default-subnetpools", "Default Subnetpools", "Subnet pools for subnets that ask for the default.", "2016-02-18T18:00:00-00:00"},
 		{"dhcp_agent_scheduler", "DHCP Agent Scheduler", "Which hosts answer DHCP on a network.", "2013-02-07T10:00:00-00:00"},
 		{"dns-domain-ports", "dns_domain for ports", "A DNS domain of a port.", "2017-04-24T10:00:00-00:00"},
 		{"dns-integration", "DNS Integration", "DNS names of ports, and domains of networks.", "2015-08-15T18:00:00-00:00"},
@@ -74,6 +76,8 @@ func extensions() []extension {
 		{"stateful-security-group", "Stateful security group", "Security groups with and without connection tracking.", "2019-11-26T09:00:00-00:00"},
 		{"subnet-dns-publish-fixed-ip", "Subnet DNS publish fixed IP", "Whether addresses of a subnet are published in DNS.", "2019-05-24T10:00:00-00:00"},
 		{"subnet-service-types", "Subnet service types", "Subnets for certain kinds of devices.", "2016-03-15T18:00:00-00:00"},
+		{"subnet_allocation", "Subnet Allocation", "Subnets whose addresses come from a pool.", "2015-03-30T10:00:00-00:00"},
+		{"subnetpool-prefix-ops", "Subnet Pool Prefix Operations", "Prefixes of a subnet pool added and removed one by one.", "2019-02-08T10:00:00-00:00"},
 		{"uplink-status-propagation", "Uplink status propagation extension", "Whether a port follows the state of its uplink.", "2018-05-31T18:00:00-00:00"},
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // networkResource declares networks: the core attributes and those of the
 // extensions provider, multi-provider, external-net, net-mtu, port-security,
-// dns-integration, availability zones and l2_adjacency.
+// dns-integration, availability zones, l2_adjacency and address-scope.
 func networkResource(rules *network.Rules) *resource[model.Network, network.NetworkSpec] {
 	type (
 		M    = model.Network
@@ -68,11 +68,11 @@ func networkResource(rules *network.Rules) *resource[model.Network, network.Netw
 			return chain(v.NetworkRowsByProject(project), rowsOf(v.SharedNetworks(), row), rowsOf(v.ExternalNetworks(), row))
 		},
 		depends: func(v *view, n *M) any {
-			var f fingerprint
+			d := networkDependency{v4: v.NetworkScope(n.ID, 4), v6: v.NetworkScope(n.ID, 6)}
 			for s := range v.SubnetsByNetwork(n.ID) {
-				f.add(s.ID.UUID, 0)
+				d.subnets.add(s.ID.UUID, 0)
 			}
-			return f
+			return d
 		},
 
 		create: rules.CreateNetwork,
@@ -114,8 +114,8 @@ func networkResource(rules *network.Rules) *resource[model.Network, network.Netw
 		d.constant("availability_zones", "[]"),
 		d.str("dns_domain", func(n *M) string { return n.DNSDomain }, dnsDomain, func(s *S) *network.Opt[string] { return &s.DNSDomain }),
 		d.strOrNull("qos_policy_id", func(n *M) string { return n.QoSPolicyID }, uuidText, func(s *S) *network.Opt[string] { return &s.QoSPolicyID }),
-		d.constant("ipv4_address_scope", "null"),
-		d.constant("ipv6_address_scope", "null"),
+		d.other("ipv4_address_scope", func(b []byte, v *view, n *M) []byte { return appendUUID(b, v.NetworkScope(n.ID, 4).UUID) }),
+		d.other("ipv6_address_scope", func(b []byte, v *view, n *M) []byte { return appendUUID(b, v.NetworkScope(n.ID, 6).UUID) }),
 		field(provider("provider:network_type",
 			func(b []byte, s *model.Segment) []byte { return appendString(b, string(s.Type)) },
 			func(s *model.Segment) string { return string(s.Type) }),
@@ -145,6 +145,12 @@ func networkResource(rules *network.Rules) *resource[model.Network, network.Netw
 	r.index("project_id", byProject)
 	r.index("tenant_id", byProject)
 	return r
+}
+
+// networkDependency is what a network is shown with beside itself.
+type networkDependency struct {
+	subnets fingerprint
+	v4, v6  model.AddressScopeID
 }
 
 func segmentTag(s *model.Segment) string { return string(appendSegmentTag(nil, s)) }

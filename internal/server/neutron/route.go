@@ -31,6 +31,8 @@ func (a *API) table() map[string]*endpoint {
 	mountSchedulers(a.Rules, agents, routers, networks)
 	mount(t, networks)
 	mount(t, subnetResource(a.Rules))
+	mount(t, subnetPoolResource(a.Rules))
+	mount(t, addressScopeResource(a.Rules))
 	mount(t, portResource(a.Rules))
 	mount(t, securityGroupResource(a.Rules))
 	mount(t, securityGroupRuleResource(a.Rules))

@@ -12,7 +12,7 @@ import (
 )
 
 // subnetResource declares subnets: the core attributes and those of the
-// extensions subnet-service-types, dns-integration and segment.
+// extensions subnet-service-types, dns-integration, segment, subnet_allocation and default-subnetpools.
 func subnetResource(rules *network.Rules) *resource[model.Subnet, network.SubnetSpec] {
 	type (
 		M    = model.Subnet
@@ -84,8 +84,13 @@ func subnetResource(rules *network.Rules) *resource[model.Subnet, network.Subnet
 		mode("ipv6_address_mode", func(s *M) model.IPv6Mode { return s.AddressMode }, func(s *S) *network.Opt[model.IPv6Mode] { return &s.AddressMode }),
 		field(d.other("service_types", func(b []byte, _ *view, s *M) []byte { return appendStrings(b, s.ServiceTypes) }),
 			list(plainText(255)), func(s *S) *network.Opt[[]string] { return &s.ServiceTypes }),
-		d.strOrNull("subnetpool_id", func(s *M) string { return s.SubnetPoolID }, uuidText,
-			func(s *S) *network.Opt[string] { return &s.SubnetPoolID }).postOnly(),
+		field(d.id("subnetpool_id", func(s *M) model.UUID { return s.SubnetPoolID.UUID }), poolID,
+			func(s *S) *network.Opt[model.SubnetPoolID] { return &s.SubnetPoolID }).postOnly().orNull().by(bySet(
+			func(v *view, id model.UUID) iter.Seq[*store.Row[M]] {
+				return v.SubnetRowsByPool(model.SubnetPoolID{UUID: id})
+			})),
+		d.flag("use_default_subnetpool", func(*M) bool { return false }, func(s *S) *network.Opt[bool] { return &s.UseDefaultPool }).
+			postOnly().hidden().noFilter().noSort(),
 		d.num("prefixlen", func(*M) int64 { return 0 }, atLeast(0), func(s *S) *network.Opt[int] { return &s.PrefixLen }).
 			postOnly().orNull().hidden().noFilter().noSort(),
 		d.strOrNull("segment_id", func(s *M) string { return s.SegmentID }, uuidText,

@@ -75,6 +75,16 @@ func RouterTarget(r *model.Router) Target { return Target{ProjectID: r.ProjectID
 // FloatingIPTarget is the target of an action on a floating IP.
 func FloatingIPTarget(f *model.FloatingIP) Target { return Target{ProjectID: f.ProjectID} }
 
+// AddressScopeTarget is the target of an action on an address scope.
+func AddressScopeTarget(s *model.AddressScope) Target {
+	return Target{ProjectID: s.ProjectID, Shared: s.Shared}
+}
+
+// SubnetPoolTarget is the target of an action on a subnet pool.
+func SubnetPoolTarget(p *model.SubnetPool) Target {
+	return Target{ProjectID: p.ProjectID, Shared: p.Shared}
+}
+
 // PortForwardingTarget is the target of an action on a port forwarding: its floating IP's owner is who counts.
 // The floating IP may be nil.
 func PortForwardingTarget(_ *model.PortForwarding, f *model.FloatingIP) Target {

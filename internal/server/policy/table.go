@@ -133,6 +133,26 @@ var table = map[string]rule{
 	"update_floatingips_tags":               anyOf(admin, owner),
 	"delete_floatingips_tags":               anyOf(admin, owner),
 
+	// Address scopes and subnet pools. What is for all projects, an admin decides.
+	"get_address_scope":            anyOf(admin, owner, shared),
+	"create_address_scope":         everybody,
+	"create_address_scope:shared":  admin,
+	"update_address_scope":         anyOf(admin, owner),
+	"update_address_scope:shared":  admin,
+	"delete_address_scope":         anyOf(admin, owner),
+	"get_subnetpool":               anyOf(admin, owner, shared),
+	"create_subnetpool":            everybody,
+	"create_subnetpool:shared":     admin,
+	"create_subnetpool:is_default": admin,
+	"update_subnetpool":            anyOf(admin, owner),
+	"update_subnetpool:is_default": admin,
+	"delete_subnetpool":            anyOf(admin, owner),
+	"add_prefixes":                 anyOf(admin, owner),
+	"remove_prefixes":              anyOf(admin, owner),
+	"get_subnetpools_tags":         anyOf(admin, owner, shared),
+	"update_subnetpools_tags":      anyOf(admin, owner),
+	"delete_subnetpools_tags":      anyOf(admin, owner),
+
 	// Which hosts serve routers and networks.
 	"get_l3-agents":       admin,
 	"get_l3-routers":      admin,

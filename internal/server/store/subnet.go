@@ -11,8 +11,20 @@ type subnetTable struct {
 	byProject  index[string, model.Subnet]
 	byName     index[string, model.Subnet]
 	byNetwork  index[model.NetworkID, model.Subnet]
+	byPool     index[model.SubnetPoolID, model.Subnet]
+	free       freeBlocks
 	perProject counter[string, model.Subnet]
+	perShare   counter[poolShare, model.Subnet]
 }
+
+// poolShare is the blocks of a size that a project has of a pool.
+type poolShare struct {
+	pool    model.SubnetPoolID
+	project string
+	bits    int
+}
+
+func (k poolShare) text() string { return byUUID(k.pool) + string(rune(k.bits)) + k.project }
 
 func newSubnetTable() subnetTable {
 	meta := func(s *model.Subnet) *model.Meta { return &s.Meta }
@@ -24,12 +36,25 @@ func newSubnetTable() subnetTable {
 		byNetwork: newIndex(byUUID[model.NetworkID], func(s *model.Subnet, to []model.NetworkID) []model.NetworkID {
 			return append(to, s.NetworkID)
 		}),
+		byPool: newIndex(byUUID[model.SubnetPoolID], func(s *model.Subnet, to []model.SubnetPoolID) []model.SubnetPoolID {
+			if !s.SubnetPoolID.IsZero() {
+				to = append(to, s.SubnetPoolID)
+			}
+			return to
+		}),
+		free:       newFreeBlocks(),
 		perProject: newCounter(byText, projectOf(meta)),
+		perShare: newCounter(poolShare.text, func(s *model.Subnet, to []poolShare) []poolShare {
+			if !s.SubnetPoolID.IsZero() {
+				to = append(to, poolShare{s.SubnetPoolID, s.ProjectID, s.CIDR.Bits()})
+			}
+			return to
+		}),
 	}
 }
 
 func (t *subnetTable) indexes() []indexer[model.Subnet] {
-	return []indexer[model.Subnet]{&t.rows, &t.byProject, &t.byName, &t.byNetwork, &t.perProject}
+	return []indexer[model.Subnet]{&t.rows, &t.byProject, &t.byName, &t.byNetwork, &t.byPool, &t.free, &t.perProject, &t.perShare}
 }
 
 // Subnet returns a subnet, nil when there is none of that id.
@@ -57,6 +82,21 @@ func (r Reader) SubnetRowsByProject(project string) iter.Seq[*Row[model.Subnet]]
 // SubnetsByNetwork yields the subnets of a network.
 func (r Reader) SubnetsByNetwork(id model.NetworkID) iter.Seq[*model.Subnet] {
 	return objects(r.t.subnets.byNetwork.all(id))
+}
+
+// SubnetsByPool yields the subnets of a subnet pool.
+func (r Reader) SubnetsByPool(id model.SubnetPoolID) iter.Seq[*model.Subnet] {
+	return objects(r.SubnetRowsByPool(id))
+}
+
+// SubnetRowsByPool yields the rows of the subnets of a subnet pool.
+func (r Reader) SubnetRowsByPool(id model.SubnetPoolID) iter.Seq[*Row[model.Subnet]] {
+	return r.t.subnets.byPool.all(id)
+}
+
+// SubnetCountByPool tells how many subnets of a prefix length a project has of a pool.
+func (r Reader) SubnetCountByPool(id model.SubnetPoolID, project string, bits int) int {
+	return r.t.subnets.perShare.of(poolShare{id, project, bits})
 }
 
 // SubnetsByName yields the subnets of a name, of any project.

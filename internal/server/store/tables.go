@@ -23,6 +23,7 @@ type tables struct {
 	floating    floatingTable
 	forwardings forwardingTable
 	scopes      scopeTable
+	pools       poolTable
 }
 
 func newTables() *tables {
@@ -40,6 +41,7 @@ func newTables() *tables {
 		floating:    newFloatingTable(),
 		forwardings: newForwardingTable(),
 		scopes:      newScopeTable(),
+		pools:       newPoolTable(),
 	}
 }
 
@@ -59,6 +61,7 @@ func (t *tables) freeze() *tables {
 	fork(&c.floating)
 	fork(&c.forwardings)
 	fork(&c.scopes)
+	fork(&c.pools)
 	return &c
 }
 
@@ -84,6 +87,7 @@ func (t *tables) loaders() map[string]loader {
 	addLoader(all, &t.floating)
 	addLoader(all, &t.forwardings)
 	addLoader(all, &t.scopes)
+	addLoader(all, &t.pools)
 	return all
 }
 

@@ -26,17 +26,19 @@ type oracle struct {
 	groups   map[model.SecurityGroupID]*model.SecurityGroup
 	rules    map[model.SecurityGroupRuleID]*model.SecurityGroupRule
 	hosts    map[string]*model.Host
+	pools    map[model.SubnetPoolID]*model.SubnetPool
 }
 
 func newOracle() *oracle {
 	return &oracle{
 		map[model.NetworkID]*model.Network{}, map[model.SubnetID]*model.Subnet{}, map[model.PortID]*model.Port{},
 		map[model.SecurityGroupID]*model.SecurityGroup{}, map[model.SecurityGroupRuleID]*model.SecurityGroupRule{}, map[string]*model.Host{},
+		map[model.SubnetPoolID]*model.SubnetPool{},
 	}
 }
 
 func (o *oracle) clone() *oracle {
-	return &oracle{maps.Clone(o.networks), maps.Clone(o.subnets), maps.Clone(o.ports), maps.Clone(o.groups), maps.Clone(o.rules), maps.Clone(o.hosts)}
+	return &oracle{maps.Clone(o.networks), maps.Clone(o.subnets), maps.Clone(o.ports), maps.Clone(o.groups), maps.Clone(o.rules), maps.Clone(o.hosts), maps.Clone(o.pools)}
 }
 
 // Few values, so that rows meet in indexes and are replaced and deleted often.
@@ -61,7 +63,7 @@ func drawAddr(t *rapid.T) netip.Addr {
 // step draws one change, and makes it in a transaction and in the oracle.
 func step(t *rapid.T, tx *Tx, o *oracle) {
 	remove := rapid.IntRange(0, 3).Draw(t, "remove") == 0
-	switch rapid.IntRange(0, 5).Draw(t, "table") {
+	switch rapid.IntRange(0, 6).Draw(t, "table") {
 	case 0:
 		n := &model.Network{ID: model.NetworkID{UUID: drawID(t, 'n', "network")}, Meta: drawMeta(t)}
 		if remove {
@@ -82,6 +84,9 @@ func step(t *rapid.T, tx *Tx, o *oracle) {
 			delete(o.subnets, s.ID)
 			return
 		}
+		// Of their own range each: the rules let no two of a pool overlap.
+		s.CIDR = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, s.ID.UUID[15], byte(rapid.IntRange(0, 3).Draw(t, "quarter") << 6)}), rapid.IntRange(26, 28).Draw(t, "bits"))
+		s.SubnetPoolID = rapid.SampledFrom([]model.SubnetPoolID{{}, {UUID: uuid('o', 1)}, {UUID: uuid('o', 2)}}).Draw(t, "pool")
 		tx.PutSubnet(s)
 		o.subnets[s.ID] = s
 	case 2:
@@ -132,6 +137,16 @@ func step(t *rapid.T, tx *Tx, o *oracle) {
 		}
 		tx.PutHost(h)
 		o.hosts[h.Name] = h
+	case 6:
+		p := &model.SubnetPool{ID: model.SubnetPoolID{UUID: drawID(t, 'o', "pool")}, Meta: drawMeta(t), AddressScopeID: model.AddressScopeID{UUID: drawID(t, 'c', "scope")},
+			Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}, Shared: rapid.Bool().Draw(t, "shared"), IsDefault: rapid.Bool().Draw(t, "default")}
+		if remove {
+			tx.DeleteSubnetPool(p.ID)
+			delete(o.pools, p.ID)
+			return
+		}
+		tx.PutSubnetPool(p)
+		o.pools[p.ID] = p
 	}
 }
 
@@ -238,6 +253,23 @@ func check(t *rapid.T, r Reader, o *oracle) {
 			t.Fatalf("host of agent: %v", h)
 		}
 	}
+	for i := range 7 {
+		pool, scope := model.SubnetPoolID{UUID: uuid('o', i)}, model.AddressScopeID{UUID: uuid('c', i)}
+		same(t, "subnets of pool", r.SubnetsByPool(pool), o.subnets, func(v *model.Subnet) bool { return v.SubnetPoolID == pool })
+		same(t, "pools of scope", r.SubnetPoolsByScope(scope), o.pools, func(v *model.SubnetPool) bool { return v.AddressScopeID == scope })
+		for bits := 26; bits <= 28; bits++ {
+			want := 0
+			for v := range r.SubnetsByPool(pool) {
+				if v.ProjectID == "p1" && v.CIDR.Bits() == bits {
+					want++
+				}
+			}
+			if got := r.SubnetCountByPool(pool, "p1", bits); got != want {
+				t.Fatalf("subnets of pool of %d bits: %d, want %d", bits, got, want)
+			}
+		}
+	}
+	same(t, "default pools", r.DefaultSubnetPools(), o.pools, func(v *model.SubnetPool) bool { return v.IsDefault })
 	same(t, "hosts", r.Hosts(), o.hosts, func(*model.Host) bool { return true })
 }
 
@@ -251,6 +283,7 @@ func number[T any](seq iter.Seq[T]) (n int) {
 // dump tells all that an index holds; rows by their identity.
 func (x *index[K, T]) dump() string   { return fmt.Sprint(x.tree.Items()) }
 func (c *counter[K, T]) dump() string { return fmt.Sprint(c.tree.Items()) }
+func (x *freeBlocks) dump() string    { return fmt.Sprint(x.tree.Items()) }
 
 // dumpTables tells all that is in all indexes.
 func dumpTables(t *tables) []string {
@@ -262,6 +295,7 @@ func dumpTables(t *tables) []string {
 	out = append(out, dumpTable(&t.groups)...)
 	out = append(out, dumpTable(&t.rules)...)
 	out = append(out, dumpTable(&t.hosts)...)
+	out = append(out, dumpTable(&t.pools)...)
 	return append(out, dumpTable(&t.quotas)...)
 }
 
@@ -290,6 +324,7 @@ func refillTables(t *tables) *tables {
 	refill(&t.groups, &n.groups)
 	refill(&t.rules, &n.rules)
 	refill(&t.hosts, &n.hosts)
+	refill(&t.pools, &n.pools)
 	refill(&t.quotas, &n.quotas)
 	return n
 }
@@ -357,7 +392,7 @@ func TestTablesBehaveLikeMaps(t *testing.T) {
 		if got := again.ports.rows.tree.Len(); got != len(o.ports) {
 			rt.Fatalf("loaded %d ports, want %d", got, len(o.ports))
 		}
-		if got := len(j.Rows()); got != len(o.networks)+len(o.subnets)+len(o.ports)+len(o.groups)+len(o.rules)+len(o.hosts) {
+		if got := len(j.Rows()); got != len(o.networks)+len(o.subnets)+len(o.ports)+len(o.groups)+len(o.rules)+len(o.hosts)+len(o.pools) {
 			rt.Fatalf("%d rows in the journal", got)
 		}
 	})
