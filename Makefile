@@ -33,7 +33,7 @@ bench: deps ## Measure what we promise, beside what Neutron does; writes docs/fi
 	$(GO) run ./bench -o docs/figures.md
 
 .PHONY: bench-dataplane
-bench-dataplane: deps ## Measure the data plane beside a plain Open vSwitch; writes docs/performance.md (root, 8 minutes)
+bench-dataplane: deps ## Measure the data plane beside a plain Open vSwitch; writes docs/performance.md (root, some 10 minutes)
 	$(GO) run ./bench/dataplane -o docs/performance.md
 
 .PHONY: check

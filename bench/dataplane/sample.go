@@ -29,6 +29,15 @@ const (
 // sample is what one visit to a row measures.
 type sample [figures]float64
 
+// joinLastTwo makes one sample, their mean, of the last two of a row.
+func (r *row) joinLastTwo() {
+	n := len(r.samples)
+	for f := range figures {
+		r.samples[n-2][f] = (r.samples[n-2][f] + r.samples[n-1][f]) / 2
+	}
+	r.samples = r.samples[:n-1]
+}
+
 // How much a visit measures. Each row is visited once a round: more rounds say more than longer visits.
 const (
 	streamSeconds = 1

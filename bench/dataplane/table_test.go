@@ -68,3 +68,11 @@ func TestTextAroundTheMarksStays(t *testing.T) {
 		t.Errorf("it was changed: %s", b)
 	}
 }
+
+func TestTheTwoVisitsOfALimitBecomeOneSample(t *testing.T) {
+	r := &row{samples: []sample{{stream: 7}, {stream: 1, udp50: 10}, {stream: 3, udp50: 30}}}
+	r.joinLastTwo()
+	if len(r.samples) != 2 || r.samples[0][stream] != 7 || r.samples[1][stream] != 2 || r.samples[1][udp50] != 20 {
+		t.Errorf("got %v", r.samples)
+	}
+}
