@@ -8,7 +8,7 @@ TIMEOUT ?= 18m
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: deps build ## Show the reference deployment on this machine: lab, networks, VMs, packets (root)
@@ -17,6 +17,7 @@ demo: deps build ## Show the reference deployment on this machine: lab, networks
 .PHONY: demo-down
 demo-down: ## Remove every trace of the demo (root)
 	@test ! -x $(BIN) || $(BIN) lab down
+	@rm -rf /run/weft-demo
 	@rmdir /var/lib/weft /run/weft-lab 2>/dev/null || true
 
 .PHONY: test
@@ -30,6 +31,10 @@ race: deps ## Tests of the packages with goroutines, under the race detector (ro
 .PHONY: bench
 bench: deps ## Measure what we promise, beside what Neutron does; writes docs/figures.md (root)
 	$(GO) run ./bench -o docs/figures.md
+
+.PHONY: bench-dataplane
+bench-dataplane: deps ## Measure the data plane beside a plain Open vSwitch; writes docs/performance.md (root, 8 minutes)
+	$(GO) run ./bench/dataplane -o docs/performance.md
 
 .PHONY: check
 check: ## Formatting, vet, tidy module

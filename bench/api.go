@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weft/bench/apibench"
+	"weft/bench/benchlab"
 )
 
 // unlimited takes the quotas away: a bench makes more than a project usually may.
@@ -56,7 +57,7 @@ func (b *bench) startServer(ctx context.Context) (*loneServer, error) {
 		return nil, err
 	}
 	s := &loneServer{cmd: cmd, api: apibench.New("http://"+loneAddr, 8)}
-	err = wait(ctx, "the server answers", 10*time.Millisecond, func() (bool, error) {
+	err = benchlab.Wait(ctx, "the server answers", 10*time.Millisecond, func() (bool, error) {
 		resp, err := http.Get("http://" + loneAddr + "/healthz")
 		if err != nil {
 			return false, nil
@@ -149,8 +150,8 @@ func (l *requestLoad) single() error {
 		if c.clients == 1 {
 			aim = "< 1 ms"
 		}
-		l.time(who+"p50", percentile(took, .5), aim, peer.p50)
-		l.time(who+"p99", percentile(took, .99), "", peer.p99)
+		l.time(who+"p50", benchlab.Percentile(took, .5), aim, peer.p50)
+		l.time(who+"p99", benchlab.Percentile(took, .99), "", peer.p99)
 		l.rate(who+"rate", float64(c.creates)/wall.Seconds(), c.rate, peer.perSecond)
 		_, wall, err = apibench.Step(c.clients, c.gets, func(i int) error {
 			_, err := l.api.Do(l.ctx, "GET", "/ports/"+ids[i%len(ids)], 200, nil)
@@ -209,7 +210,7 @@ func (l *requestLoad) fill(measured bool) error {
 		missing -= n
 	}
 	if measured {
-		l.time("bulk create of 100 ports: p50", percentile(took, .5), "< 30 ms", 16092600*time.Microsecond)
+		l.time("bulk create of 100 ports: p50", benchlab.Percentile(took, .5), "< 30 ms", 16092600*time.Microsecond)
 	}
 	return nil
 }
@@ -240,7 +241,7 @@ func (l *requestLoad) lists() error {
 		if err != nil {
 			return err
 		}
-		p50 := percentile(took, .5)
+		p50 := benchlab.Percentile(took, .5)
 		l.add(figure{fmt.Sprintf("list of 10,000 ports, %s: p50", q.name), round(p50), q.aim, round(q.peer) + " (1,000 ports)", ratio(q.peer.Seconds(), p50.Seconds())})
 	}
 	return nil
@@ -257,25 +258,4 @@ func (b *bench) serverMemory(pid int) error {
 	const peer = 949 + 143 + 341 // neutron-server, RabbitMQ, MariaDB
 	b.add(figure{"memory of the server, 10,000 ports, its etcd included", fmt.Sprintf("%.0f MiB (most: %.0f)", now, most), "< 120 MB", fmt.Sprintf("%d MiB", peer), ratio(peer, now)})
 	return nil
-}
-
-// patience ends what hangs. Nothing that works takes as long.
-const patience = 2 * time.Minute
-
-// wait asks every so often until the answer is yes.
-func wait(ctx context.Context, what string, every time.Duration, ask func() (bool, error)) error {
-	deadline := time.Now().Add(patience)
-	for {
-		ok, err := ask()
-		if ok || err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("not within %s: %s", patience, what)
-		}
-		time.Sleep(every)
-	}
 }

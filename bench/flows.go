@@ -8,23 +8,24 @@ import (
 	"net"
 	"time"
 
+	"weft/bench/benchlab"
 	"weft/internal/host/flow"
 	"weft/internal/host/ovs/openflow"
 )
 
 // flows measures how fast flows get into Open vSwitch, on a scratch bridge of the gateway host.
 func (w *world) flows(ctx context.Context) (err error) {
-	const host, bridge = "network1", "br-flows"
-	_, err = w.lab.Output(ctx, host, "ovs-vsctl", "add-br", bridge, "--", "set", "bridge", bridge, "datapath_type=netdev", "fail_mode=secure",
+	const bridge = "br-flows"
+	_, err = w.gateway.Output(ctx, "ovs-vsctl", "add-br", bridge, "--", "set", "bridge", bridge, "datapath_type=netdev", "fail_mode=secure",
 		"protocols=OpenFlow10,OpenFlow13,OpenFlow14")
 	if err != nil {
 		return err
 	}
 	defer func() {
-		_, e := w.lab.Output(context.WithoutCancel(ctx), host, "ovs-vsctl", "del-br", bridge)
+		_, e := w.gateway.Output(context.WithoutCancel(ctx), "ovs-vsctl", "del-br", bridge)
 		err = errors.Join(err, e)
 	}()
-	root, err := w.rootOf(host)
+	root, err := w.gateway.Root()
 	if err != nil {
 		return err
 	}
@@ -35,7 +36,7 @@ func (w *world) flows(ctx context.Context) (err error) {
 	go c.Run(run)
 	select {
 	case <-connected:
-	case <-time.After(patience):
+	case <-time.After(benchlab.Patience):
 		return errors.New("no connection to the bridge")
 	}
 	for _, n := range []int{10_000, 100_000} {
@@ -45,7 +46,7 @@ func (w *world) flows(ctx context.Context) (err error) {
 		if err := c.Apply(ctx, flows, nil); err != nil {
 			return err
 		}
-		w.rate(fmt.Sprintf("flows into Open vSwitch, one atomic bundle of %s", number(float64(n))), float64(n)/time.Since(began).Seconds(), "", 0)
+		w.rate(fmt.Sprintf("flows into Open vSwitch, one atomic bundle of %s", benchlab.Number(float64(n))), float64(n)/time.Since(began).Seconds(), "", 0)
 		if err := c.Apply(ctx, nil, flows); err != nil {
 			return err
 		}

@@ -14,15 +14,14 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"weft/bench/benchlab"
 )
 
 // sections in the order in which they appear in help.
@@ -94,14 +93,13 @@ func measure(ctx context.Context, chosen map[string]bool, weft, out string) (err
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{weft: weft, dir: dir, began: time.Now(), load: firstWord(proc("loadavg"))}
+	b := &bench{weft: weft, dir: dir, began: time.Now(), load: benchlab.Load()}
 	b.step("load of the machine: %s", b.load)
 	b.said = func(f figure) { fmt.Printf("%10s    %-58s %s\n", "", f.name, f.measured) }
 	if b.weft == "" {
 		b.step("building weft")
-		b.weft = filepath.Join(dir, "weft")
-		if text, err := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", b.weft, "weft/cmd/weft").CombinedOutput(); err != nil {
-			return fmt.Errorf("building weft: %w\n%s", err, text)
+		if b.weft, err = benchlab.Build(ctx, dir); err != nil {
+			return err
 		}
 	}
 	err = b.sections(ctx, chosen)
@@ -161,26 +159,6 @@ func (b *bench) write(name string) error {
 	if err != nil {
 		return err
 	}
-	b.markdown(f, fmt.Sprintf("%d cores of %s, Linux %s, load %s when it began", runtime.NumCPU(), processor(), proc("sys/kernel/osrelease"), b.load))
+	b.markdown(f, fmt.Sprintf("%s, load %s when it began", benchlab.Machine(), b.load))
 	return f.Close()
-}
-
-func processor() string {
-	for line := range strings.Lines(proc("cpuinfo")) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return runtime.GOARCH
-}
-
-// proc is the text of a file below /proc.
-func proc(name string) string {
-	text, _ := os.ReadFile("/proc/" + name)
-	return strings.TrimSpace(string(text))
-}
-
-func firstWord(s string) string {
-	first, _, _ := strings.Cut(s, " ")
-	return first
 }

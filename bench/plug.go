@@ -8,25 +8,26 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"weft/bench/apibench"
+	"weft/bench/benchlab"
 	"weft/internal/host/vif"
 )
 
 // plug measures from the port's transaction with the switch's database to ACTIVE in the API.
 func (w *world) plug(ctx context.Context) error {
 	w.step("plugging 20 ports one after the other")
-	ports, err := w.makePorts(ctx, w.network, 70, apibench.Object{"binding:host_id": "compute1"})
+	ports, err := benchlab.MakePorts(ctx, w.api, w.network, 70, apibench.Object{"binding:host_id": "compute1"})
 	if err != nil {
 		return err
 	}
 	w.idle = append(w.idle, ports...)
-	if err := w.one.prepare(ctx, ports); err != nil {
+	if err := w.one.Prepare(ctx, mtu, ports); err != nil {
 		return err
 	}
 	time.Sleep(time.Second) // the view with these ports has come, and the machine is at rest
 	took := make([]time.Duration, 20)
 	for i, p := range ports[:20] {
 		began := time.Now()
-		if err := w.one.insert(ctx, "br-int", vif.Hybrid, p); err != nil {
+		if err := w.one.Insert(ctx, "br-int", vif.Hybrid, mtu, p); err != nil {
 			return err
 		}
 		if err := w.active(ctx, p); err != nil {
@@ -35,18 +36,18 @@ func (w *world) plug(ctx context.Context) error {
 		took[i] = time.Since(began)
 		time.Sleep(100 * time.Millisecond)
 	}
-	w.time("port plugged → ACTIVE: p50 of 20", percentile(took, .5), "< 30 ms", 1400*time.Millisecond)
-	w.time("port plugged → ACTIVE: p90 of 20", percentile(took, .9), "", 2330*time.Millisecond)
+	w.time("port plugged → ACTIVE: p50 of 20", benchlab.Percentile(took, .5), "< 30 ms", 1400*time.Millisecond)
+	w.time("port plugged → ACTIVE: p90 of 20", benchlab.Percentile(took, .9), "", 2330*time.Millisecond)
 
 	w.step("plugging 50 ports at once")
-	before, err := w.one.agentMetrics(ctx)
+	before, err := agentMetrics(ctx, w.one)
 	if err != nil {
 		return err
 	}
 	began := time.Now()
 	g, gctx := errgroup.WithContext(ctx)
 	for _, p := range ports[20:] { // a transaction each, as many instances at once would
-		g.Go(func() error { return w.one.insert(gctx, "br-int", vif.Hybrid, p) })
+		g.Go(func() error { return w.one.Insert(gctx, "br-int", vif.Hybrid, mtu, p) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -56,7 +57,7 @@ func (w *world) plug(ctx context.Context) error {
 		return err
 	}
 	burst := time.Since(began)
-	after, err := w.one.agentMetrics(ctx)
+	after, err := agentMetrics(ctx, w.one)
 	if err != nil {
 		return err
 	}
@@ -68,8 +69,8 @@ func (w *world) plug(ctx context.Context) error {
 }
 
 // active asks every millisecond until a port is ACTIVE.
-func (w *world) active(ctx context.Context, p port) error {
-	return wait(ctx, "port "+p.ID.String()+" is ACTIVE", time.Millisecond, func() (bool, error) {
+func (w *world) active(ctx context.Context, p benchlab.Port) error {
+	return benchlab.Wait(ctx, "port "+p.ID.String()+" is ACTIVE", time.Millisecond, func() (bool, error) {
 		var out struct{ Port struct{ Status string } }
 		err := w.api.Get(ctx, "/ports/"+p.ID.String()+"?fields=status", &out)
 		return out.Port.Status == "ACTIVE", err

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"weft/bench/benchlab"
 	"weft/internal/lab"
 )
 
@@ -47,7 +48,7 @@ func (w *world) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := w.one.agentMetrics(ctx)
+	m, err := agentMetrics(ctx, w.one)
 	if err != nil {
 		return err
 	}
@@ -83,7 +84,7 @@ func (w *world) restart(ctx context.Context) error {
 // then none for two seconds. An agent reports once for the view that it recalls and again for the one that it is sent.
 func (w *world) lastReport(ctx context.Context, began time.Time, before float64) (took time.Duration, err error) {
 	seen := before
-	err = wait(ctx, "the agent is in sync", 5*time.Millisecond, func() (bool, error) {
+	err = benchlab.Wait(ctx, "the agent is in sync", 5*time.Millisecond, func() (bool, error) {
 		m, err := w.serverMetrics(ctx)
 		if err != nil {
 			return false, err

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"strings"
 	"time"
 
 	"weft/bench/apibench"
+	"weft/bench/benchlab"
 )
 
 // firstPort is the first TCP port that the measured rules open.
@@ -30,7 +30,7 @@ func (w *world) ruleMany(ctx context.Context) error {
 // rule measures from the answer 201 to the rule in the chain of the guest's port.
 func (w *world) rule(ctx context.Context, where string, first int, aim string, peer [2]time.Duration) error {
 	w.step("creating 20 rules with %s", where)
-	chain := "neutron-openvswi-i" + w.a.ID.ChainSuffix()
+	name := "neutron-openvswi-i" + w.a.ID.ChainSuffix()
 	var took, polls []time.Duration
 	var rules []string
 	for i := range 20 {
@@ -43,9 +43,9 @@ func (w *world) rule(ctx context.Context, where string, first int, aim string, p
 		}
 		began := time.Now()
 		rules = append(rules, id)
-		err = wait(ctx, "the rule is in the table", 0, func() (bool, error) {
+		err = benchlab.Wait(ctx, "the rule is in the table", 0, func() (bool, error) {
 			asked := time.Now()
-			text, err := w.one.chain(ctx, chain)
+			text, err := chain(ctx, w.one, name)
 			polls = append(polls, time.Since(asked))
 			return strings.Contains(text, fmt.Sprintf("--dport %d ", first+i)), err
 		})
@@ -55,9 +55,9 @@ func (w *world) rule(ctx context.Context, where string, first int, aim string, p
 		took = append(took, time.Since(began))
 		time.Sleep(150 * time.Millisecond) // beyond the agent's second look at connections
 	}
-	w.time("rule created → in the host's table, "+where+": p50", percentile(took, .5), aim, peer[0])
-	w.time("rule created → in the host's table, "+where+": max", percentile(took, 1), "", peer[1])
-	w.add(figure{name: "  one look at the table (iptables -S CHAIN), part of the above", measured: round(percentile(polls, .5))})
+	w.time("rule created → in the host's table, "+where+": p50", benchlab.Percentile(took, .5), aim, peer[0])
+	w.time("rule created → in the host's table, "+where+": max", benchlab.Percentile(took, 1), "", peer[1])
+	w.add(figure{name: "  one look at the table (iptables -S CHAIN), part of the above", measured: round(benchlab.Percentile(polls, .5))})
 	for _, id := range rules {
 		if _, err := w.api.Do(ctx, "DELETE", "/security-group-rules/"+id, 204, nil); err != nil {
 			return err
@@ -66,12 +66,7 @@ func (w *world) rule(ctx context.Context, where string, first int, aim string, p
 	return nil
 }
 
-// chain prints a chain of the host's filter table.
-func (h *host) chain(ctx context.Context, name string) (text string, err error) {
-	err = h.links.Do(func() error {
-		out, err := exec.CommandContext(ctx, "iptables", "-w", "-S", name).Output()
-		text = string(out)
-		return err
-	})
-	return text, err
+// chain prints a chain of a host's filter table.
+func chain(ctx context.Context, h *benchlab.Host, name string) (string, error) {
+	return benchlab.Run(ctx, h.Links, "iptables", "-w", "-S", name)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"weft/bench/apibench"
+	"weft/bench/benchlab"
 )
 
 // stream measures what a host is sent when a group of a thousand, which its port's rules refer to, gets one member more.
@@ -21,15 +22,15 @@ func (w *world) stream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	network, err := w.makeNetwork(ctx, "thousand", "10.41.0.0/16")
+	network, err := benchlab.MakeNetwork(ctx, w.api, "10.41.0.0/16", apibench.Object{"name": "thousand"})
 	if err != nil {
 		return err
 	}
 	groups := []string{group}
-	if _, err := w.makePorts(ctx, network, 999, apibench.Object{"security_groups": groups}); err != nil {
+	if _, err := benchlab.MakePorts(ctx, w.api, network, 999, apibench.Object{"security_groups": groups}); err != nil {
 		return err
 	}
-	if _, err := w.makePorts(ctx, network, 1, apibench.Object{"security_groups": groups, "binding:host_id": "compute1"}); err != nil {
+	if _, err := benchlab.MakePorts(ctx, w.api, network, 1, apibench.Object{"security_groups": groups, "binding:host_id": "compute1"}); err != nil {
 		return err
 	}
 	var sizes, deltas float64
@@ -39,10 +40,10 @@ func (w *world) stream(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err := w.makePorts(ctx, network, 1, apibench.Object{"security_groups": groups}); err != nil {
+		if _, err := benchlab.MakePorts(ctx, w.api, network, 1, apibench.Object{"security_groups": groups}); err != nil {
 			return err
 		}
-		err = wait(ctx, "the host is told of the member", time.Millisecond, func() (bool, error) {
+		err = benchlab.Wait(ctx, "the host is told of the member", time.Millisecond, func() (bool, error) {
 			m, err := w.serverMetrics(ctx)
 			return m[sentBytes] > before[sentBytes], err
 		})
@@ -65,7 +66,7 @@ const sentBytes, sentDeltas = "weft_dispatch_sent_bytes_total", "weft_dispatch_d
 // quiet returns the server's figures once nothing has been sent for a while.
 func (w *world) quiet(ctx context.Context) (now map[string]float64, err error) {
 	last := -1.0
-	err = wait(ctx, "the server has nothing more to send", 200*time.Millisecond, func() (bool, error) {
+	err = benchlab.Wait(ctx, "the server has nothing more to send", 200*time.Millisecond, func() (bool, error) {
 		if now, err = w.serverMetrics(ctx); err != nil {
 			return false, err
 		}

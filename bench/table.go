@@ -3,10 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"weft/bench/benchlab"
 )
 
 // figure is a line of the table, in text as people read it.
@@ -36,9 +37,9 @@ func (t *table) time(name string, d time.Duration, aim string, peer time.Duratio
 
 // rate adds something a second. Peer 0: Neutron was not measured.
 func (t *table) rate(name string, perSecond float64, aim string, peer float64) {
-	f := figure{name: name, measured: number(perSecond) + "/s", aim: aim}
+	f := figure{name: name, measured: benchlab.Number(perSecond) + "/s", aim: aim}
 	if peer > 0 {
-		f.peer, f.ratio = number(peer)+"/s", ratio(perSecond, peer)
+		f.peer, f.ratio = benchlab.Number(peer)+"/s", ratio(perSecond, peer)
 	}
 	t.add(f)
 }
@@ -52,24 +53,7 @@ func ratio(a, b float64) string {
 	if r < 10 {
 		return fmt.Sprintf("%.1f×", r)
 	}
-	return number(r) + "×"
-}
-
-// number writes a figure to three digits, without an exponent.
-func number(f float64) string {
-	switch {
-	case f >= 1000:
-		s := fmt.Sprintf("%.0f", f)
-		for i := len(s) - 3; i > 0; i -= 3 {
-			s = s[:i] + "," + s[i:]
-		}
-		return s
-	case f >= 100:
-		return fmt.Sprintf("%.0f", f)
-	case f >= 10:
-		return fmt.Sprintf("%.1f", f)
-	}
-	return fmt.Sprintf("%.2f", f)
+	return benchlab.Number(r) + "×"
 }
 
 func round(d time.Duration) string {
@@ -79,7 +63,7 @@ func round(d time.Duration) string {
 	case d >= time.Second:
 		return fmt.Sprintf("%.2f s", d.Seconds())
 	}
-	return number(float64(d.Nanoseconds())/1e6) + " ms"
+	return benchlab.Number(float64(d.Nanoseconds())/1e6) + " ms"
 }
 
 var header = figure{"figure", "measured", "aim", "peer Neutron", "ratio"}
@@ -125,14 +109,4 @@ run to run, and nothing here passes or fails by the clock.
 			fmt.Fprintln(w, "|---|--:|--:|--:|--:|")
 		}
 	}
-}
-
-// percentile returns the smallest value that at least p of all are not above, p from 0 to 1.
-func percentile(all []time.Duration, p float64) time.Duration {
-	if len(all) == 0 {
-		return 0
-	}
-	s := slices.Sorted(slices.Values(all))
-	i := int(p*float64(len(s))+0.999999) - 1
-	return s[min(max(i, 0), len(s)-1)]
 }

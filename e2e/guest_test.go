@@ -86,17 +86,25 @@ type flow struct {
 
 func (w *world) dial(t testing.TB, vm, to string, port int) *flow {
 	t.Helper()
+	return w.open(t, func(ctx context.Context, s lab.Streams) error {
+		return w.lab.VMExec(ctx, vm, s, "nc", to, strconv.Itoa(port))
+	})
+}
+
+// open starts a program that holds a connection, and waits for the echo of its other end.
+func (w *world) open(t testing.TB, run func(context.Context, lab.Streams) error) *flow {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
 	go func() {
-		err := w.lab.VMExec(ctx, vm, lab.Streams{In: inR, Out: outW}, "nc", to, strconv.Itoa(port))
+		err := run(ctx, lab.Streams{In: inR, Out: outW})
 		outW.CloseWithError(errors.Join(io.EOF, err))
 	}()
 	f := &flow{in: inW, out: bufio.NewReader(outR), cancel: cancel}
 	t.Cleanup(func() { inW.Close(); cancel() })
 	if !f.echoes(5 * time.Second) {
-		t.Fatalf("no TCP flow from %s to %s:%d", vm, to, port)
+		t.Fatal("no echo")
 	}
 	return f
 }

@@ -43,6 +43,13 @@ type world struct {
 var w *world
 
 func TestMain(m *testing.M) {
+	if what := os.Getenv(rawEnv); what != "" {
+		if err := speakRaw(what); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(runAll(m))
 }
 

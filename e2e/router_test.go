@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,9 @@ func (w *world) external(t testing.TB) (network string) {
 	w.must(t, "POST", "subnets", "subnet", body{
 		"network_id": network, "cidr": "203.0.113.0/24", "gateway_ip": "203.0.113.1", "ip_version": 4, "enable_dhcp": false,
 		"allocation_pools": []body{{"start": "203.0.113.10", "end": "203.0.113.200"}},
+	})
+	w.must(t, "POST", "subnets", "subnet", body{
+		"network_id": network, "cidr": "2001:db8:113::/64", "gateway_ip": "2001:db8:113::1", "ip_version": 6, "enable_dhcp": false,
 	})
 	return network
 }
@@ -74,15 +78,19 @@ func (w *world) leg(t testing.TB, verb, router, subnet string) {
 	}
 }
 
-// answering returns the gateway host that answers for a router: its legs are open there.
+// answering returns the gateway host that answers for the lab's one router: its legs are there, and not on standby.
 func (w *world) answering(t testing.TB, router string) string {
 	t.Helper()
 	var at []string
 	w.eventually(t, "one host answers for the router", func() bool {
 		at = nil
 		for _, h := range []string{"network1", "network2"} {
-			text, err := w.lab.Output(t.Context(), h, "sh", "-c", "grep 'router="+router+" answers' /var/log/weft-agent.log | tail -1")
-			if err == nil && strings.Contains(text, "answers=true") {
+			names, err := w.lab.Output(t.Context(), h, "ip", "netns")
+			if err != nil || !strings.Contains(names, router) {
+				continue
+			}
+			flows, err := w.lab.Output(t.Context(), h, "ovs-ofctl", "-O", "OpenFlow14", "dump-flows", "--no-stats", "br-int", "table=60")
+			if err == nil && strings.Contains(flows, "priority=100") && !strings.Contains(flows, "priority=101") {
 				at = append(at, h)
 			}
 		}
@@ -104,13 +112,19 @@ func TestRouter(t *testing.T) {
 	n := x.network(t, "10.80.0.0/24", nil)
 	narrow := x.network(t, "10.81.0.0/24", body{"mtu": 1300})
 	r := x.router(t, ext, nil, n, narrow)
-	x.vm(t, "r-a", "compute1", n)
-	b := x.vm(t, "r-b", "compute2", narrow)
+	open := x.group(t, "open")
+	x.rule(t, open, body{})
+	a := x.vm(t, "r-a", "compute1", n, in(open))
+	b := x.vm(t, "r-b", "compute2", narrow, in(open))
 	x.reaches(t, "r-a", farAway)
 	x.reaches(t, "r-b", farAway)
-	var own string
+	var own, own6 string
 	for _, f := range x.must(t, "GET", "routers/"+r, "router", nil)["external_gateway_info"].(body)["external_fixed_ips"].([]any) {
-		own = f.(body)["ip_address"].(string)
+		if ip := f.(body)["ip_address"].(string); strings.Contains(ip, ":") {
+			own6 = ip
+		} else {
+			own = ip
+		}
 	}
 
 	t.Run("translates sources to its own address", func(t *testing.T) {
@@ -139,6 +153,9 @@ func TestRouter(t *testing.T) {
 		x.must(t, "PUT", "routers/"+r, "router", body{"routes": []body{}})
 		x.eventually(t, "the route is gone", func() bool { return x.ping(t, "r-a", "192.0.2.7", 1) == 0 })
 	})
+	t.Run("floating IP", func(t *testing.T) { x.floatingIP(t, ext, a, "r-a", "r-b") })
+	t.Run("port forwarding", func(t *testing.T) { x.portForwarding(t, ext, b, "r-b") })
+	t.Run("routes IPv6 as it is", func(t *testing.T) { x.routesIPv6(t, r, own6) })
 	t.Run("agents and server restart without a loss", func(t *testing.T) { x.restartsWithoutLoss(t) })
 	t.Run("comes back with the switch", func(t *testing.T) {
 		at := x.answering(t, r)
@@ -152,6 +169,7 @@ func TestRouter(t *testing.T) {
 		x.reaches(t, "r-b", farAway)
 		x.eventually(t, "one host answers again", func() bool { return x.answering(t, r) == at })
 	})
+	t.Run("moves without a loss", func(t *testing.T) { x.movesWithoutLoss(t, r) })
 	t.Run("survives its gateway", func(t *testing.T) { x.survivesGateways(t, r) })
 	t.Run("leaves no trace", func(t *testing.T) {
 		other := x.network(t, "10.82.0.0/24", nil)
@@ -191,6 +209,11 @@ func (w *world) tcpFromOutside(t *testing.T, vm, from string) {
 }
 
 func (w *world) restartsWithoutLoss(t *testing.T) {
+	for _, h := range []string{"network1", "network2"} {
+		w.eventually(t, "what other tests had is gone", func() bool {
+			return strings.TrimSpace(w.host(t, h, "sh", "-c", "ovs-vsctl list-ports br-int | grep -c '^q[rg]-'")) == "3"
+		})
+	}
 	stop := w.pinging(t, "r-a", farAway)
 	hosts := []string{"network1", "network2", "compute1"}
 	for _, h := range hosts {
@@ -215,6 +238,32 @@ func (w *world) restartsWithoutLoss(t *testing.T) {
 	for _, h := range hosts {
 		w.settled(t, h)
 	}
+	if sent, lost := stop(); lost != 0 {
+		t.Errorf("%d of %d pings lost", lost, sent)
+	}
+}
+
+// movesWithoutLoss takes a router from the host that answers, and gives it back.
+func (w *world) movesWithoutLoss(t *testing.T, r string) {
+	at := w.answering(t, r)
+	_, out, err := w.call(t.Context(), "GET", "agents?host="+at+"&binary=neutron-l3-agent", nil)
+	if err != nil || len(out["agents"].([]any)) != 1 {
+		t.Fatalf("%v %v", out, err)
+	}
+	agent := out["agents"].([]any)[0].(body)["id"].(string)
+	stop := w.pinging(t, "r-a", farAway)
+	if status, out, err := w.call(t.Context(), "DELETE", "agents/"+agent+"/l3-routers/"+r, nil); err != nil || status != 204 {
+		t.Fatalf("%d %v %v", status, out, err)
+	}
+	w.eventually(t, "the host has let it go", func() bool {
+		return !strings.Contains(w.host(t, at, "ip", "netns"), r)
+	})
+	if status, out, err := w.call(t.Context(), "POST", "agents/"+agent+"/l3-routers", body{"router_id": r}); err != nil || status != 201 {
+		t.Fatalf("%d %v %v", status, out, err)
+	}
+	w.eventually(t, "the host serves it again", func() bool {
+		return strings.Contains(w.host(t, at, "ip", "netns"), r)
+	})
 	if sent, lost := stop(); lost != 0 {
 		t.Errorf("%d of %d pings lost", lost, sent)
 	}
@@ -253,4 +302,147 @@ func (w *world) survivesGateways(t *testing.T, r string) {
 			}
 		})
 	}
+}
+
+// floating makes a floating IP.
+func (w *world) floating(t testing.TB, external string, attrs body) (id, addr string) {
+	t.Helper()
+	in := body{"floating_network_id": external}
+	for k, v := range attrs {
+		in[k] = v
+	}
+	f := w.must(t, "POST", "floatingips", "floatingip", in)
+	id = f["id"].(string)
+	t.Cleanup(func() { w.call(context.Background(), "DELETE", "floatingips/"+id, nil) })
+	return id, f["floating_ip_address"].(string)
+}
+
+// outsideReaches waits until the world outside pings an address.
+func (w *world) outsideReaches(t testing.TB, addr string) {
+	t.Helper()
+	w.eventually(t, "outside pings "+addr, func() bool {
+		out, _ := w.lab.Output(t.Context(), lab.Outside, "ping", "-c", "1", "-W", "0.5", addr)
+		return strings.Contains(out, "bytes from")
+	})
+}
+
+// dialIn opens a connection from the world outside to a guest that listens.
+func (w *world) dialIn(t testing.TB, to string, port string) *flow {
+	t.Helper()
+	return w.open(t, func(ctx context.Context, s lab.Streams) error {
+		return w.lab.Exec(ctx, lab.Outside, s, "nc", to, port)
+	})
+}
+
+func (w *world) floatingIP(t *testing.T, ext string, p labcmd.Port, vm, other string) {
+	w.listen(t, vm, 8022)
+	id, addr := w.floating(t, ext, body{"port_id": p.ID.String()})
+	w.outsideReaches(t, addr)
+	in := w.dialIn(t, addr, "8022")
+	w.tcpFromOutside(t, vm, addr)
+	t.Run("reaches from a guest behind the same router", func(t *testing.T) { w.reaches(t, other, addr) })
+	second, secondAddr := w.floating(t, ext, body{"port_id": w.portOf(t, other)})
+	t.Run("reaches another of the same router", func(t *testing.T) { w.reaches(t, vm, secondAddr) })
+	t.Run("says that a packet is too big", func(t *testing.T) {
+		out, _ := w.lab.Output(t.Context(), lab.Outside, "ping", "-c", "2", "-i", "0.2", "-M", "do", "-s", "1440", addr)
+		if !strings.Contains(out, "mtu = 1458") && !strings.Contains(out, "mtu=1458") {
+			t.Errorf("got %s", out)
+		}
+	})
+	w.must(t, "DELETE", "floatingips/"+second, "", nil)
+	began := time.Now()
+	w.must(t, "DELETE", "floatingips/"+id, "", nil)
+	w.eventually(t, "the connection is cut", func() bool { return !in.echoes(200 * time.Millisecond) })
+	if took := time.Since(began); took > 1500*time.Millisecond {
+		t.Errorf("the connection lived on for %s", took)
+	}
+	w.reaches(t, vm, farAway)
+}
+
+// portOf is the port of a guest.
+func (w *world) portOf(t testing.TB, vm string) string {
+	t.Helper()
+	vms, err := w.lab.VMs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range vms {
+		if v.Name == vm {
+			return v.PortID.String()
+		}
+	}
+	t.Fatalf("no guest %s", vm)
+	return ""
+}
+
+func (w *world) portForwarding(t *testing.T, ext string, p labcmd.Port, vm string) {
+	w.listen(t, vm, 8023)
+	id, addr := w.floating(t, ext, nil)
+	f := w.must(t, "POST", "floatingips/"+id+"/port_forwardings", "port_forwarding", body{
+		"protocol": "tcp", "external_port": 2222, "internal_port": 8023, "internal_ip_address": p.Addrs[0].String(), "internal_port_id": p.ID.String(),
+	})
+	w.eventually(t, "the forwarded port is open", func() bool {
+		_, err := w.lab.Output(t.Context(), lab.Outside, "timeout", "0.5", "nc", "-z", addr, "2222")
+		return err == nil
+	})
+	in := w.dialIn(t, addr, "2222")
+	w.must(t, "DELETE", "floatingips/"+id+"/port_forwardings/"+f["id"].(string), "", nil)
+	w.eventually(t, "the connection is cut", func() bool { return !in.echoes(200 * time.Millisecond) })
+}
+
+// TestDistributedRouter: what two guests of one router say to each other goes from host to host.
+func TestDistributedRouter_eastWestStaysOnTheGuestsHosts(t *testing.T) {
+	x := another(t, "d", 94, labcmd.Options{Compute: 2, Gateway: 1})
+	ext := x.external(t)
+	n, m := x.network(t, "10.90.0.0/24", nil), x.network(t, "10.91.0.0/24", nil)
+	x.router(t, ext, body{"distributed": true, "ha": false}, n, m)
+	x.vm(t, "d-a", "compute1", n)
+	b := x.vm(t, "d-b", "compute2", m)
+	c := x.vm(t, "d-c", "compute1", m)
+	x.reaches(t, "d-a", farAway)
+	x.reaches(t, "d-a", b.Addrs[0].String())
+	forwarded := func() int {
+		text := x.host(t, "network1", "sh", "-c", "cat /sys/class/net/qr-*/statistics/tx_packets")
+		sum := 0
+		for _, f := range strings.Fields(text) {
+			v, err := strconv.Atoi(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += v
+		}
+		return sum
+	}
+	for _, to := range []labcmd.Port{b, c} {
+		before := forwarded()
+		if got := x.ping(t, "d-a", to.Addrs[0].String(), 100); got != 100 {
+			t.Errorf("%d of 100 pings answered", got)
+		}
+		if after := forwarded(); after-before > 20 { // a neighbour's question now and then
+			t.Errorf("the gateway saw %d packets of 100 pings to %s", after-before, to.Addrs[0])
+		}
+	}
+	out, _ := x.lab.VMOutput(t.Context(), "d-a", "busybox", "traceroute", "-n", "-q", "1", "-w", "1", b.Addrs[0].String())
+	if !regexp.MustCompile(`(?m)^ 1  10\.90\.0\.1 .*\n 2  ` + regexp.QuoteMeta(b.Addrs[0].String())).MatchString(out) {
+		t.Errorf("traceroute: %s", out)
+	}
+}
+
+// routesIPv6 has a guest and the world outside speak with their own addresses.
+func (w *world) routesIPv6(t *testing.T, router, own string) {
+	n := w.must(t, "POST", "networks", "network", body{"name": t.Name()})["id"].(string)
+	t.Cleanup(func() { w.must(t, "DELETE", "networks/"+n, "", nil) })
+	w.must(t, "POST", "subnets", "subnet", body{"network_id": n, "cidr": "2001:db8:80::/64", "ip_version": 6})
+	w.attach(t, router, n)
+	open := w.group(t, "open6")
+	w.rule(t, open, body{"ethertype": "IPv6"})
+	p := w.vm(t, "r-6", "compute1", n, in(open), func(o *labcmd.VMOptions) { o.NoDHCP = true })
+	out, err := w.lab.VMOutput(t.Context(), "r-6", "sh", "-c", "sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0; ip addr add "+
+		p.Addrs[0].String()+"/64 dev eth0 nodad; ip -6 route replace default via 2001:db8:80::1 dev eth0")
+	if err != nil {
+		t.Fatal(out, err)
+	}
+	w.outside(t, "ip", "-6", "route", "replace", "2001:db8:80::/64", "via", own)
+	w.reaches(t, "r-6", "2001:db8:113::1")
+	w.outsideReaches(t, p.Addrs[0].String())
 }

@@ -30,7 +30,7 @@ var layers = [][]string{
 	{"internal/server/neutron", "internal/server/dispatch", "internal/host/agent", "internal/lab"},
 	{"internal/cli", "internal/labcmd", "internal/host/view"},
 	{"internal/hostcmd"},
-	{"cmd/weft", "bench", "bench/apibench", "e2e"},
+	{"cmd/weft", "bench", "bench/dataplane", "bench/probe", "bench/benchlab", "bench/apibench", "e2e"},
 }
 
 // sameFloor lists imports within a floor that are meant.
@@ -42,7 +42,10 @@ var sameFloor = map[string][]string{
 	"internal/host/dns":            {"internal/host/fair"},
 	"internal/host/firewall":       {"internal/host/pipeline"},
 	"internal/host/router":         {"internal/host/iptables", "internal/host/hoststate"},
-	"bench":                        {"bench/apibench"},
+	"bench":                        {"bench/apibench", "bench/benchlab"},
+	"bench/dataplane":              {"bench/apibench", "bench/benchlab", "bench/probe"},
+	"bench/probe":                  {"bench/benchlab"},
+	"bench/benchlab":               {"bench/apibench"},
 }
 
 // testkits are for tests: no product code imports them.

@@ -1,4 +1,4 @@
-// Package hostcmd is the commands "weft host": they look at a compute node, and plug VMs into it by hand.
+// Package hostcmd is the commands "weft host": they look at a host, and plug VMs into it by hand.
 //
 // It draws nothing and makes no devices itself: packages view and vif do. Called by the main package.
 package hostcmd

@@ -123,7 +123,7 @@ func (a api) SetFirewall(ctx context.Context, id model.PortID, driver string) (l
 	return a.Port(ctx, id)
 }
 
-// bringUp starts a lab of two compute hosts that the test's end removes.
+// bringUp starts a lab of two compute hosts and a gateway that the test's end removes.
 func bringUp(t *testing.T) *lab.Lab {
 	weft := filepath.Join(t.TempDir(), "weft")
 	if out, err := exec.Command("go", "build", "-o", weft, "weft/cmd/weft").CombinedOutput(); err != nil {
@@ -135,7 +135,7 @@ func bringUp(t *testing.T) *lab.Lab {
 	if err := l.Down(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := labcmd.Up(ctx, l, labcmd.Options{Compute: 2, Listen: apiAddr, Self: weft}); err != nil {
+	if err := labcmd.Up(ctx, l, labcmd.Options{Compute: 2, Gateway: 1, Listen: apiAddr, Self: weft}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -210,6 +210,9 @@ func TestAHostOfTheLabIsSeenAsItIs(t *testing.T) {
 		if i := slices.IndexFunc(h.Sets, func(s view.Set) bool { return s.Family == "IPv4" }); i < 0 || h.Sets[i].Members != 2 || !slices.Contains(p.SetNames, h.Sets[i].Name) {
 			t.Errorf("sets %+v", h.Sets)
 		}
+		if s := h.Services; s == nil || !s.There || s.OFPort <= 0 {
+			t.Errorf("services %+v", s)
+		}
 		if len(h.Tunnels) != 1 || h.Tunnels[0].RemoteName != "compute2" || h.Tunnels[0].Peers != 1 || h.Tunnels[0].Type != "gre" {
 			t.Errorf("tunnels %+v", h.Tunnels)
 		}
@@ -240,7 +243,59 @@ func TestAHostOfTheLabIsSeenAsItIs(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("a router with its legs and a floating IP", func(t *testing.T) { routerSeen(t, l, a, made.Network.ID, p1) })
 	t.Run("a card plugged and unplugged by hand", func(t *testing.T) { plugByHand(t, l, a, made.Network.ID) })
+}
+
+// routerSeen leads the world to a VM by a router and a floating IP, and sees both on the gateway host.
+func routerSeen(t *testing.T, l *lab.Lab, a api, network string, vm labcmd.Port) {
+	create := func(path, what string, attributes map[string]any) map[string]any {
+		var out map[string]map[string]any
+		if err := a.call("POST", path, map[string]any{what: attributes}, &out); err != nil {
+			t.Fatal(err)
+		}
+		return out[what]
+	}
+	ext := create("networks", "network", map[string]any{
+		"name": "world", "router:external": true, "provider:network_type": "flat", "provider:physical_network": lab.ExternalNetwork,
+	})["id"]
+	create("subnets", "subnet", map[string]any{"network_id": ext, "cidr": "203.0.113.0/24", "ip_version": 4, "enable_dhcp": false})
+	var subnets struct{ Subnets []struct{ ID string } }
+	if err := a.call("GET", "subnets?network_id="+network, nil, &subnets); err != nil {
+		t.Fatal(err)
+	}
+	id := create("routers", "router", map[string]any{"external_gateway_info": map[string]any{"network_id": ext}})["id"].(string)
+	if err := a.call("PUT", "routers/"+id+"/add_router_interface", map[string]any{"subnet_id": subnets.Subnets[0].ID}, nil); err != nil {
+		t.Fatal(err)
+	}
+	floating := create("floatingips", "floatingip", map[string]any{"floating_network_id": ext, "port_id": vm.ID.String()})["floating_ip_address"].(string)
+	look(t, "network1", "a router that works", func(h *view.Host) bool { return len(h.Routers) == 1 && h.Routers[0].State == view.Active })
+	if out, err := l.Output(t.Context(), lab.Outside, "ping", "-c", "1", "-W", "5", floating); err == nil {
+		t.Errorf("no rule lets a ping in, but: %s", out)
+	}
+	if out, err := l.VMOutput(t.Context(), "v1", "ping", "-c", "3", "-i", "0.05", "-W", "2", "198.51.100.1"); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	h := look(t, "network1", "a connection from the floating IP", func(h *view.Host) bool { return len(h.Routers[0].Floating) == 1 && h.Routers[0].Floating[0].Out > 0 })
+	r := h.Routers[0]
+	if r.ID != id || r.Netns != "qrouter-"+id || r.Duty != view.Answers || len(r.Gateways) != 1 || r.Gateways[0].Seen != view.Here {
+		t.Errorf("router %+v", r)
+	}
+	if len(r.Legs) != 2 || r.Legs[0].External || !r.Legs[1].External || r.Legs[0].VLAN == 0 || r.Legs[0].Flows == 0 || r.Legs[0].FromVM().Packets == 0 || !slices.Equal(r.Legs[0].Addrs, []string{"10.77.0.1/24"}) {
+		t.Errorf("legs %+v", r.Legs)
+	}
+	if f := r.Floating[0]; f.Outside != floating || f.Inside != vm.Addrs[0].String() || f.In == 0 {
+		t.Errorf("floating IP %+v", f)
+	}
+	if len(r.Sources) != 1 || !strings.HasPrefix(r.Sources[0].Outside, "203.0.113.") || len(r.Routes) != 1 || r.Routes[0].Via.String() != "203.0.113.1" {
+		t.Errorf("source NAT %+v, routes %+v", r.Sources, r.Routes)
+	}
+	if len(h.Others) != 0 || len(h.Problems) != 0 || len(h.Physicals) != 1 || len(h.Physicals[0].Others) != 1 || len(h.Ports) != 0 {
+		t.Errorf("others %+v, problems %q, physical networks %+v, ports %+v", h.Others, h.Problems, h.Physicals, h.Ports)
+	}
+	if h := look(t, "compute1", "the gateway's tunnel", func(h *view.Host) bool { return len(h.Tunnels) == 2 }); h.Tunnels[0].RemoteName != "network1" || h.Tunnels[0].Routers != 1 {
+		t.Errorf("tunnels %+v", h.Tunnels)
+	}
 }
 
 // plugByHand plugs a guest in twice, sees it become active, and unplugs it twice.

@@ -32,13 +32,15 @@ func viewCommand() *cobra.Command {
 	o := &viewOptions{}
 	cmd := &cobra.Command{
 		Use:   "view [HOST]",
-		Short: "Draw a host: every device between its VMs and the wire, with what has passed",
+		Short: "Draw a host: every device and router between its VMs and the wire, with what has passed",
 		Long: `Draw a host as it is at this moment: each VM with its TAP, Linux bridge, veth pair and port on br-int,
 the VLAN ids, the way to br-tun, the tunnels and the hosts behind them, the iptables chains and ipsets
-of its security groups; beside each element what it is for and what has passed or was dropped there.
+of its security groups, or the flows of a port that the switch filters; the services that answer
+guests (metadata, DNS); beside each element what it is for and what has passed or was dropped there.
 
 On a gateway host, each router: its namespace, its legs, who answers for it, and what is translated;
-BFD, the watch of the tunnels by which gateways take over from each other.
+BFD, the watch of the tunnels by which gateways take over from each other. On the hosts of its ports, what
+flows do for a distributed router.
 
 HOST is this host, or a host of the running lab; without it, this host is drawn. Nothing is changed.
 
@@ -46,6 +48,7 @@ Counters are of the kernel, the switch and iptables, since the device or rule wa
 ports and tunnels are refreshed by Open vSwitch every few seconds.`,
 		Example: `  weft host view                              this host, in the terminal
   weft host view compute1                     a host of the lab
+  weft host view network1 --all               with each floating IP and each route of its routers
   weft host view compute1 --rules             with each rule of the security groups and its counters
   weft host view compute1 -o svg --file compute1.svg
   weft host view -o json | jq '.ports[] | select(.state != "active") | .reason'`,
@@ -62,7 +65,7 @@ ports and tunnels are refreshed by Open vSwitch every few seconds.`,
 	f := cmd.Flags()
 	f.StringVarP(&o.output, "output", "o", "text", "text, svg or json (what was read)")
 	f.StringVar(&o.file, "file", "", "write to this file")
-	f.BoolVar(&o.draw.All, "all", false, "every port and tunnel, not the first twelve")
+	f.BoolVar(&o.draw.All, "all", false, "every port, router, translation and tunnel, not the first few")
 	f.BoolVar(&o.draw.Rules, "rules", false, "text: the rules of each chain with their counters")
 	f.BoolVar(&o.draw.ASCII, "ascii", false, "text: draw with plain characters")
 	f.StringVar(&o.color, "color", "auto", "text: colours: auto, always or never")

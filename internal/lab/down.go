@@ -32,14 +32,19 @@ func (l *Lab) Down(ctx context.Context) error {
 	return nil
 }
 
-// endAll ends the hosts' first processes, each with everything in its host, and
-// the server.
+// endAll ends the hosts' first processes, each with everything in its host, the
+// server, and what was started in the world outside, which is no host.
 func (l *Lab) endAll(ctx context.Context) error {
 	own := os.Getpid()
 	pids, err := processes(func(pid int) bool { return pid != own && isOf(pid, l.name) })
 	if err != nil {
 		return err
 	}
+	outside, err := inNetns(filepath.Join(link.NetnsDir, l.outsideNetns()))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	pids = append(pids, outside...)
 	g, ctx := errgroup.WithContext(ctx)
 	for _, pid := range pids {
 		g.Go(func() error { return signalAndWait(ctx, pid, unix.SIGKILL) })

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -297,7 +298,13 @@ func TestLabIsACloudOfHosts(t *testing.T) {
 	})
 
 	t.Run("down removes it", func(t *testing.T) {
+		// What runs in the world outside has no host that it ends with.
+		stray, err := strconv.Atoi(l.must(t, ctx, Outside, "sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $!"))
+		ok(t, err)
 		ok(t, l.Down(ctx))
+		if _, alive := startTime(stray); alive {
+			t.Error("a process in the world outside outlived the lab")
+		}
 		noTraces(t, l)
 		ok(t, l.Down(ctx))
 		if _, err := l.Status(); fault.Of(err) != fault.NotFound {

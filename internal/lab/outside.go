@@ -58,6 +58,10 @@ func (l *Lab) makeOutside() error {
 	if err := errors.Join(err, n.TrySysctls("1", "net/ipv6/conf/default/disable_ipv6")); err != nil {
 		return err
 	}
+	// The bridge is a wire: it does not answer for the address of the device beside it.
+	if err := n.TrySysctls("1", "net/ipv4/conf/all/arp_ignore"); err != nil {
+		return err
+	}
 	if _, err := n.EnsureBridge(link.Bridge{Name: externalSwitch}); err != nil {
 		return err
 	}

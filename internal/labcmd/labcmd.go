@@ -250,7 +250,7 @@ Open vSwitch and its own agent. VMs are namespaces with a card, or real machines
   weft lab down`,
 	}
 	cmd.PersistentFlags().StringVar(&c.name, "lab", lab.DefaultName, "name of the lab")
-	cmd.AddCommand(c.up(), c.down(), c.status(), c.vm(), c.exec(), c.shell(), c.process(), c.cut())
+	cmd.AddCommand(c.up(), c.down(), c.status(), c.vm(), c.exec(), c.shell(), c.process(), c.host(), c.cut())
 	return cmd
 }
 
@@ -461,6 +461,7 @@ func (c *commands) cut() *cobra.Command {
 		Use: "cut HOST", Short: "Take a host off the underlay, as a pulled cable does", Args: cobra.ExactArgs(1),
 		Example: `  weft lab cut network1
   weft lab cut --mend network1`,
+		ValidArgsFunction: c.hosts,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if mend {
 				return c.lab().Mend(args[0])

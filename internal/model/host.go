@@ -25,6 +25,7 @@ type Host struct {
 	AdminStateUp bool              `json:"admin_state_up"` // false: no new ports are bound here
 	Description  string            `json:"description,omitempty"`
 	Zone         string            `json:"availability_zone,omitempty"`
+	RoutersDue   bool              `json:"routers_due,omitempty"` // routers have yet to follow its last change
 }
 
 // RoleGateway is the role of hosts that serve routers.

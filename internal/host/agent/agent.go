@@ -100,8 +100,11 @@ type Agent struct {
 	host      hoststate.Config
 	bridges   map[string]*bridge
 	vlans     *hoststate.VLANs
+	verifier  *verification
+	filters   *filters        // fw, to be verified
 	view      *model.HostView // nil: nothing is known, nothing is touched
 	complete  bool            // a server has said in this run that the view is whole: what is not in it may go
+	handOver  time.Time       // until then the host is left as it is: others take a router over
 	inForce   bool            // the last pass left the host as the view says
 	failed    int             // ports that could not be applied then
 	settings  *hostpb.Settings
@@ -129,6 +132,7 @@ func New(cfg Config) *Agent {
 		bridges: map[string]*bridge{}, vlans: hoststate.NewVLANs(), guarded: map[model.PortID]hoststate.State{},
 	}
 	a.metrics = newMetrics(cfg.Registry, a.sw.Writes, a.fw.Stats)
+	a.verifier, a.filters = newVerification(cfg.Log), &filters{a.fw, a.metrics}
 	a.guests = newGuestServer(responder.NewGuests(responder.Settings{}), cfg.Log, a.metrics)
 	return a
 }

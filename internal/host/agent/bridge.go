@@ -79,8 +79,33 @@ func newBridge(name, socket string, wake func(), packet func(openflow.PacketIn),
 	return b
 }
 
-// doubt makes the next sync read the flows from the switch.
-func (b *bridge) doubt() { b.read = 0 }
+func (b *bridge) version() uint64 { return b.written }
+
+// look compares the flows and meters that the switch has with those that the last sync left. What the next sync
+// reads anyway is not looked at.
+func (b *bridge) look() func(context.Context) (asLeft bool, err error) {
+	if epoch := b.epoch.Load(); epoch == 0 || b.read != epoch || !b.settled {
+		return func(context.Context) (bool, error) { return true, nil }
+	}
+	flows, meters := b.has.whole(), slices.Clone(b.meters)
+	return func(ctx context.Context) (bool, error) {
+		have, haveMeters, err := b.dump(ctx)
+		if errors.Is(err, openflow.ErrDisconnected) {
+			return true, nil // the next connection begins with a dump
+		}
+		if err != nil {
+			return false, fmt.Errorf("reading flows of %s: %w", b.name, err)
+		}
+		add, del := flow.Diff(flows, have, nil)
+		return len(add)+len(del) == 0 && sameMeters(meters, haveMeters), nil
+	}
+}
+
+// repair makes the next sync read the flows from the switch.
+func (b *bridge) repair(context.Context) error {
+	b.read = 0
+	return nil
+}
 
 // greet asks a new connection what the switch can do, on which the flows depend.
 func (b *bridge) greet(ctx context.Context) error {
@@ -114,10 +139,11 @@ func (b *bridge) sync(ctx context.Context, w want, prune bool) error {
 		add, del, known = w.after(&b.has)
 	}
 	if !known {
-		have, err := b.dump(ctx)
+		have, meters, err := b.dump(ctx)
 		if err != nil {
 			return err
 		}
+		b.meters = meters
 		add, del = flow.Diff(w.whole(), have, nil)
 		b.read = epoch
 	}
@@ -148,11 +174,11 @@ func (b *bridge) sync(ctx context.Context, w want, prune bool) error {
 	return b.deleteMeters(ctx, w.meters)
 }
 
-// dump reads the bridge's flows that are ours, and its meters.
-func (b *bridge) dump(ctx context.Context) ([]flow.Flow, error) {
+// dump reads the bridge's flows that are ours, and its meters. Any goroutine may call it.
+func (b *bridge) dump(ctx context.Context) ([]flow.Flow, []openflow.Meter, error) {
 	stats, err := b.client.Dump(ctx, allTables)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var have []flow.Flow
 	for _, s := range stats {
@@ -160,8 +186,8 @@ func (b *bridge) dump(ctx context.Context) ([]flow.Flow, error) {
 			have = append(have, s.Flow)
 		}
 	}
-	b.meters, err = b.client.Meters(ctx)
-	return have, err
+	meters, err := b.client.Meters(ctx)
+	return have, meters, err
 }
 
 // addMeters makes the meters that are not there, before the flows that use them.
@@ -208,6 +234,11 @@ func (b *bridge) deleteMeters(ctx context.Context, want []openflow.Meter) error 
 // same reports whether both are one and the same list.
 func same(a, b []flow.Flow) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// sameMeters compares lists in which each meter is once.
+func sameMeters(a, b []openflow.Meter) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(m openflow.Meter) bool { return !slices.Contains(b, m) })
 }
 
 func first(add, del []flow.Flow) string {

@@ -33,6 +33,13 @@ func sampleView() *model.HostView {
 	v.Members[key] = &model.MemberView{Key: key, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/32")}}
 	peer := model.PortID{UUID: model.UUID{6}}
 	v.Peers[peer] = &model.PeerView{PortID: peer, NetworkID: net, MAC: model.MAC{1, 2, 3, 4, 5, 6}, Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.6")}, Tunnel: netip.MustParseAddr("10.0.1.32")}
+	r := &model.RouterView{
+		ID: model.RouterID{UUID: model.UUID{7}}, AdminStateUp: true, Gateways: []model.GatewayView{{Host: "network1", Tunnel: netip.MustParseAddr("10.0.1.21")}},
+		Legs: []model.LegView{{PortID: port, NetworkID: net, MAC: model.MAC{1, 2, 3, 4, 5, 7}, Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}, MTU: 1458}},
+	}
+	v.Routers[r.ID] = r
+	f := &model.FloatingView{ID: model.FloatingIPID{UUID: model.UUID{8}}, RouterID: r.ID, Addr: netip.MustParseAddr("203.0.113.7"), Fixed: netip.MustParseAddr("10.0.0.5"), PortID: port, PortHost: "compute1"}
+	v.Floating[f.ID] = f
 	return v
 }
 

@@ -24,7 +24,8 @@ const (
 	cutDelay   = 100 * time.Millisecond // established connections are judged again after a burst of changes
 	minRetry   = 100 * time.Millisecond // after a write that failed
 	maxRetry   = 10 * time.Second
-	applyLimit = 20 * time.Second // one write; something that hangs must not stop the host
+	handOver   = 500 * time.Millisecond // for which a router that goes to other hosts is served on
+	applyLimit = 20 * time.Second       // one write; something that hangs must not stop the host
 )
 
 // loop keeps the host as the view says until ctx ends.
@@ -33,6 +34,7 @@ func (a *Agent) loop(ctx context.Context) error {
 	defer verify.Stop()
 	later := time.NewTimer(time.Hour) // for what is put off: saving, cutting, trying again
 	defer later.Stop()
+	defer a.verifier.wait()
 	retry := minRetry
 	for {
 		changed := a.sw.Changed()
@@ -84,6 +86,10 @@ func (a *Agent) wait(ctx context.Context, changed <-chan struct{}, verify <-chan
 			}
 		case <-verify:
 			a.verify(ctx)
+		case f := <-a.verifier.found:
+			if !a.verifier.judge(ctx, f) {
+				continue
+			}
 		case <-a.adverts.timer.C:
 			if !a.adverts.sendDue(time.Now()) {
 				continue
@@ -132,7 +138,11 @@ func (a *Agent) take(e event) (look bool) {
 		a.unsaved = true
 		a.save()
 	case e.delta != nil:
+		served := a.served()
 		a.view.Apply(e.delta)
+		if a.complete && a.losesRouter(served) {
+			a.handOver = time.Now().Add(handOver)
+		}
 		if len(e.problems) > 0 {
 			a.view.History = model.UUID{}
 		}
@@ -175,6 +185,10 @@ func (a *Agent) pass(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
+	if left := a.handOver.Sub(began); left > 0 {
+		a.follow(left)
+		return nil
+	}
 	defer func() {
 		a.metrics.passes.Inc()
 		a.metrics.passSeconds.Observe(time.Since(began).Seconds())
@@ -201,7 +215,7 @@ func (a *Agent) pass(ctx context.Context) error {
 	flowErr := a.applyFlows(ctx, joined, r)
 	if flowErr == nil {
 		a.forgetPorts(ctx, joined)
-		a.announceRouters(joined, r)
+		a.announceRouters(joined, r, began)
 	}
 	a.tellGuests(joined, a.flows, r)
 	a.reporter.say(r.reports(joined.Ports))
@@ -410,23 +424,19 @@ func wanted(bridge string, out *pipeline.Output) want {
 	return want{flows: out.Physical[bridge]}
 }
 
-// verify compares the host with what was left there, and repairs it.
+// verify begins to compare the host with what was left there.
 func (a *Agent) verify(ctx context.Context) {
 	if a.view == nil {
 		return
 	}
 	for _, b := range a.bridges {
-		b.doubt()
+		a.verifier.begin(ctx, b, 0)
 	}
+	a.verifier.begin(ctx, a.filters, 0)
 	a.routers.host.Doubt()
-	before := a.fw.Stats().Repairs
-	ctx, cancel := context.WithTimeout(ctx, applyLimit)
-	defer cancel()
 	if a.services != nil {
-		a.services.ensure(ctx)
+		limited, cancel := context.WithTimeout(ctx, applyLimit)
+		defer cancel()
+		a.services.ensure(limited)
 	}
-	if _, err := a.fw.Verify(ctx); err != nil {
-		a.log.Warn("filters not verified", "err", err)
-	}
-	a.metrics.repairs.WithLabelValues("filters").Add(float64(a.fw.Stats().Repairs - before))
 }

@@ -27,6 +27,8 @@ type planned struct {
 	floating []*model.FloatingView
 	plan     *router.Plan
 	answers  bool // this host does so for the router
+	since    time.Time
+	retold   int  // how many of retell have passed since
 	made     bool // it has been in force: its legs may stay wired when a change of it fails
 }
 
@@ -37,6 +39,27 @@ func (a *Agent) openRouters(backend iptables.Backend, userspace bool) error {
 	}
 	a.routers = &routers{host: host, plans: map[model.RouterID]*planned{}}
 	return nil
+}
+
+// served are the routers that this host serves together with others.
+func (a *Agent) served() []model.RouterID {
+	var out []model.RouterID
+	for id, r := range a.view.Routers {
+		if len(r.Gateways) > 1 && r.ServedBy(a.view.Host) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// losesRouter reports whether one of the routers that the host served is its no longer. The hosts that take it over
+// and those that send to it learn of it at about the same time as this one, some of them later: meanwhile
+// this one goes on.
+func (a *Agent) losesRouter(served []model.RouterID) bool {
+	return slices.ContainsFunc(served, func(id model.RouterID) bool {
+		r := a.view.Routers[id]
+		return r == nil || !r.ServedBy(a.view.Host)
+	})
 }
 
 // update plans the routers of a view that the host serves, and returns the plans.
@@ -104,17 +127,30 @@ func (a *Agent) follow(wait time.Duration) {
 	}
 }
 
+// retell is when a host that has begun to answer for a router announces its addresses again. The one before may have
+// sent a little longer than this one's first announcement: a switch on the way believes whoever spoke
+// last, and nothing that goes astray would set it right.
+var retell = [...]time.Duration{
+	200 * time.Millisecond, 500 * time.Millisecond, 800 * time.Millisecond, 1200 * time.Millisecond, 2 * time.Second, 4 * time.Second,
+}
+
 // announceRouters tells the wires of the addresses of legs that this host answers for and did not before.
 // It is called when the flows that bring the answers are in force.
-func (a *Agent) announceRouters(j *hoststate.Joined, r *results) {
+func (a *Agent) announceRouters(j *hoststate.Joined, r *results, now time.Time) {
 	for id, p := range a.routers.plans {
 		if !p.made {
 			continue
 		}
 		answers := j.Pipeline.Routers[id].Active
 		if answers != p.answers {
-			p.answers = answers
+			p.answers, p.since, p.retold = answers, now, 0
 			a.log.Info("router changes hands", "router", id, "answers", answers)
+			for _, after := range retell {
+				a.follow(after)
+			}
+		}
+		for ; answers && p.retold < len(retell) && now.Sub(p.since) >= retell[p.retold]; p.retold++ {
+			a.routers.host.Retell(id)
 		}
 		err := a.routers.host.Announce(id, func(leg model.PortID) bool { return answers && r.active[leg] })
 		if err != nil {

@@ -2,7 +2,9 @@
 // filters its ports. Hybrid makes iptables rules and ipsets for ports whose TAP
 // is on a Linux bridge, with the chains, order, names and comments of Neutron's
 // iptables_hybrid driver (docs/reference: Neutron administration guide,
-// "iptables_hybrid firewall"); Policy answers whether a connection is allowed.
+// "iptables_hybrid firewall"); FlowCache makes flows for ports whose TAP is on
+// br-int, in Neutron's tables 71 to 94; Policy answers whether a connection is
+// allowed.
 //
 // It is pure: no clock, no context, no I/O, and the same input gives the same
 // output. It does not touch the kernel: package iptables applies what this

@@ -58,7 +58,7 @@ func lab(t testing.TB, v *model.PortView) (*native, *filtertest.Wire) {
 	w := &filtertest.Wire{Zone: vlan, VM: n.plug(t, "vm", v.MAC, vmPort), Peer: n.open(t, "peer", peerPort)}
 	n.witness = n.open(t, "witness", witnessPort)
 	w.Apply = n.apply
-	w.Settle = func(testing.TB, firewall.Input) {}
+	w.Settle = func(testing.TB, firewall.Input) { n.settle() }
 	w.Passes = func(t testing.TB, from, to *filtertest.Guest, frames ...[]byte) bool {
 		t.Helper()
 		return n.passes(t, w, from, to, frames...)
@@ -67,6 +67,14 @@ func lab(t testing.TB, v *model.PortView) (*native, *filtertest.Wire) {
 		return strings.Count(n.Appctl("dpctl/dump-conntrack", fmt.Sprintf("zone=%d", vlan)), "orig=")
 	}
 	return n, w
+}
+
+// settle waits until the datapath follows the flows, which it does a moment after they are installed.
+func (n *native) settle() {
+	if n.fresh {
+		n.Appctl("revalidator/wait")
+		n.fresh = false
+	}
 }
 
 // connect opens the OpenFlow connection.
@@ -142,10 +150,7 @@ func (n *native) apply(t testing.TB, in firewall.Input) {
 // one after the other have come through, so have those before.
 func (n *native) passes(t testing.TB, w *filtertest.Wire, from, to *filtertest.Guest, frames ...[]byte) bool {
 	t.Helper()
-	if n.fresh {
-		n.Appctl("revalidator/wait") // the datapath follows the flows a moment later
-		n.fresh = false
-	}
+	n.settle()
 	from.Send(t, frames...)
 	seen := false
 	last := frames[len(frames)-1]

@@ -147,6 +147,10 @@ func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLA
 		}
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(view.Ports), func(a, b model.PortID) int { return a.Compare(b.UUID) }) {
+		if p := view.Ports[id]; p.IsRouterPort() && !servesLeg(view, p) {
+			j.Ports = append(j.Ports, State{Port: p, Leg: true}) // of a router that is down: it has no device
+			continue
+		}
 		j.port(view.Ports[id], devices[id])
 	}
 	for id, r := range view.Routers {

@@ -38,6 +38,16 @@ func IsLeg(name string) bool {
 	return true
 }
 
+// servesLeg reports whether the host serves the router that a port is a leg of.
+func servesLeg(view *model.HostView, p *model.PortView) bool {
+	id, err := model.ParseUUID(p.DeviceID)
+	if err != nil {
+		return false
+	}
+	r := view.Routers[model.RouterID{UUID: id}]
+	return r != nil && r.ServedBy(view.Host)
+}
+
 // legPort is a leg's port on br-int, with what Neutron's agent writes there.
 func legPort(p *model.PortView) vsw.DesiredPort {
 	return vsw.DesiredPort{

@@ -129,6 +129,44 @@ E`)
 	})
 }
 
+// TestALookWritesNothing and is possible while rules change: what it says then is not relied upon.
+func TestALookWritesNothing(t *testing.T) {
+	bothBackends(t, func(t *testing.T, b Backend) {
+		ns := filtertest.NewNamespace(t)
+		m := openManager(t, ns, b)
+		if res, err := m.Verify(context.Background()); err != nil || res.Changed {
+			t.Error("verified before anything is wanted:", err)
+		}
+		in := everyPort()
+		apply(t, m, in)
+		looked := make(chan error, 1)
+		look := m.Look()
+		go func() {
+			_, err := look(context.Background())
+			looked <- err
+		}()
+		half := in
+		half.Ports = in.Ports[:len(in.Ports)/2]
+		apply(t, m, half)
+		if err := <-looked; err != nil {
+			t.Error(err)
+		}
+		before := m.Stats().Writes
+		for range 2 {
+			if asLeft, err := m.Look()(context.Background()); err != nil || !asLeft {
+				t.Error("not as left:", err)
+			}
+		}
+		if m.seen == (seen{}) {
+			t.Error("what was seen is not remembered")
+		}
+		if n := m.Stats().Writes - before; n != 0 {
+			t.Errorf("%d writes", n)
+		}
+		wantConverged(t, m, state(firewall.Hybrid(half)))
+	})
+}
+
 // TestHandMadeChangesAreUndone.
 func TestHandMadeChangesAreUndone(t *testing.T) {
 	bothBackends(t, func(t *testing.T, b Backend) {
@@ -144,7 +182,13 @@ func TestHandMadeChangesAreUndone(t *testing.T) {
 			"ipset flush " + firewall.SetName(filtertest.ID(700), table.IPv4), "ipset add " + firewall.SetName(filtertest.ID(700), table.IPv4) + " 1.2.3.4",
 			tool + " -A neutron-openvswi-sg-fallback -j ACCEPT", tool + " -N neutron-openvswi-ideadbeef-0",
 		} {
+			if m.Look()(context.Background()); m.seen == (seen{}) {
+				t.Errorf("before %s: not as left", damage)
+			}
 			filtertest.Sh(t, filtertest.In(ns, damage))
+			if asLeft, err := m.Look()(context.Background()); err != nil || asLeft {
+				t.Errorf("%s: not seen (%v)", damage, err)
+			}
 			if res, err := m.Verify(context.Background()); err != nil || !res.Changed {
 				t.Errorf("%s: not repaired (%v)", damage, err)
 			}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
@@ -39,9 +41,12 @@ type Manager struct {
 
 	backend Backend
 	have    *State // nil: must be read
-	want    State
+	want    *State // nil: nothing has been wanted yet
 	refused map[refusal]error
 	stats   counters
+
+	seed maphash.Seed
+	seen seen // owned by the function that Look returns
 }
 
 // refusal names a chain's content that the kernel did not take.
@@ -83,7 +88,7 @@ func New(cfg Config) *Manager {
 	if cfg.Layout.Prefix == "" {
 		cfg.Layout = HostLayout()
 	}
-	return &Manager{ns: namespace{cfg.Namespace}, layout: cfg.Layout, backend: cfg.Backend, log: log, refused: map[refusal]error{}}
+	return &Manager{ns: namespace{cfg.Namespace}, layout: cfg.Layout, backend: cfg.Backend, log: log, refused: map[refusal]error{}, seed: maphash.MakeSeed()}
 }
 
 // Open finds the backend and, where the layout says so, switches bridge filtering on.
@@ -138,42 +143,71 @@ func (m *Manager) Stats() Stats {
 // Read returns what the kernel has: the tables that we write to, and all sets
 // of type hash:net.
 func (m *Manager) Read(ctx context.Context) (State, error) {
+	text, err := m.save(ctx)
+	if err != nil {
+		return State{}, err
+	}
+	return m.parse(text)
+}
+
+// saved is the kernel's state as the commands print it.
+type saved struct{ v4, v6, sets string }
+
+func (m *Manager) save(ctx context.Context) (s saved, err error) {
 	m.stats.reads.Add(1)
-	var s State
 	g, ctx := errgroup.WithContext(ctx)
-	read := func(into *table.Ruleset, save string) func() error {
-		return func() error {
-			text, err := m.ns.run(ctx, "", save)
-			if err != nil {
-				return err
-			}
-			rules, err := m.names.Parse(text)
-			if err != nil {
-				return fmt.Errorf("reading the output of %s: %w", save, err)
-			}
-			*into = slices.DeleteFunc(rules, func(t table.Table) bool { return !slices.Contains(m.layout.Tables, t.Name) })
-			return nil
-		}
-	}
-	g.Go(read(&s.V4, m.tools.save4))
-	if !m.layout.OnlyIPv4 {
-		g.Go(read(&s.V6, m.tools.save6))
-	}
-	if !m.layout.Bridges {
-		return s, g.Wait()
-	}
-	g.Go(func() error {
-		text, err := m.ns.run(ctx, "", "ipset", "save")
-		if err != nil {
+	read := func(into *string, name string, args ...string) {
+		g.Go(func() (err error) {
+			*into, err = m.ns.run(ctx, "", name, args...)
 			return err
-		}
-		s.Sets, err = table.ParseSets(text)
-		if err != nil {
-			return fmt.Errorf("reading the output of ipset save: %w", err)
-		}
-		return nil
-	})
+		})
+	}
+	read(&s.v4, m.tools.save4)
+	if !m.layout.OnlyIPv4 {
+		read(&s.v6, m.tools.save6)
+	}
+	if m.layout.Bridges {
+		read(&s.sets, "ipset", "save")
+	}
 	return s, g.Wait()
+}
+
+func (m *Manager) parse(text saved) (s State, err error) {
+	rules := func(text, command string) table.Ruleset {
+		all, failed := m.names.Parse(text)
+		if failed != nil {
+			err = fmt.Errorf("reading the output of %s: %w", command, failed)
+		}
+		return slices.DeleteFunc(all, func(t table.Table) bool { return !slices.Contains(m.layout.Tables, t.Name) })
+	}
+	s.V4, s.V6 = rules(text.v4, m.tools.save4), rules(text.v6, m.tools.save6)
+	if err != nil {
+		return s, err
+	}
+	if s.Sets, err = table.ParseSets(text.sets); err != nil {
+		return s, fmt.Errorf("reading the output of ipset save: %w", err)
+	}
+	return s, nil
+}
+
+// sum is the same for the same rules and sets: comments, which hold the time, and the counters of chains do not count.
+func (s *saved) sum(seed maphash.Seed) uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	for _, text := range []string{s.v4, s.v6, s.sets} {
+		for line := range strings.Lines(text) {
+			switch line[0] {
+			case '#':
+			case ':':
+				chain, _, _ := strings.Cut(line, " [")
+				h.WriteString(chain + "\n")
+			default:
+				h.WriteString(line)
+			}
+		}
+		h.WriteByte(0)
+	}
+	return h.Sum64()
 }
 
 // Apply makes the kernel's state what is wanted. It compares with what it
@@ -183,9 +217,11 @@ func (m *Manager) Read(ctx context.Context) (State, error) {
 // Sets are made and filled before the rules change, emptied and removed after.
 // The rules of a table change in one step.
 func (m *Manager) Apply(ctx context.Context, want State) (Result, error) {
-	m.want = want
+	asked := want
+	m.want = &asked
 	res := Result{Refused: map[string]error{}, BadSets: map[string]error{}}
-	if m.have == nil {
+	read := m.have == nil
+	if read {
 		have, err := m.Read(ctx)
 		if err != nil {
 			return res, err
@@ -195,11 +231,14 @@ func (m *Manager) Apply(ctx context.Context, want State) (Result, error) {
 	m.forgetRefusals(want)
 	want.V4, want.V6 = m.withFallbacks(table.IPv4, want.V4, &res), m.withFallbacks(table.IPv6, want.V6, &res)
 	change := m.layout.Plan(*m.have, want)
+	have := *m.have
 	if change.Empty() {
+		if read { // hold what is wanted, not a second copy of the same text
+			m.have = m.after(have, want)
+		}
 		return res, nil
 	}
 	res.Changed = true
-	have := *m.have
 	m.have = nil
 	if err := m.prepareSets(ctx, &change.sets, &res); err != nil {
 		return res, err
@@ -211,9 +250,14 @@ func (m *Manager) Apply(ctx context.Context, want State) (Result, error) {
 		return res, err
 	}
 	if len(res.BadSets) == 0 {
-		m.have = &State{V4: m.layout.after(have.V4, want.V4), V6: m.layout.after(have.V6, want.V6), Sets: afterSets(have.Sets, want.Sets)}
+		m.have = m.after(have, want)
 	}
 	return res, nil
+}
+
+// after is what the kernel has once want has been applied to have.
+func (m *Manager) after(have, want State) *State {
+	return &State{V4: m.layout.after(have.V4, want.V4), V6: m.layout.after(have.V6, want.V6), Sets: afterSets(have.Sets, want.Sets)}
 }
 
 // Compare is Apply, but compares with what the kernel has, not with what the last Apply left.
@@ -222,12 +266,48 @@ func (m *Manager) Compare(ctx context.Context, want State) (Result, error) {
 	return m.Apply(ctx, want)
 }
 
+// Look returns a function that reads the kernel's state and reports whether it is as the last Apply wanted it. Unlike all
+// else, that function may run in another goroutine, one at a time, and while the Manager writes; then it may see
+// half of what is written, and its false means nothing unless Stats counts as many writes as before.
+func (m *Manager) Look() func(context.Context) (asLeft bool, err error) {
+	known := m.want != nil && m.have != nil && len(m.refused) == 0
+	if !known { // Verify is to read, and to try again
+		return func(context.Context) (bool, error) { return false, nil }
+	}
+	want, writes := *m.want, m.stats.writes.Load()
+	return func(ctx context.Context) (bool, error) {
+		text, err := m.save(ctx)
+		if err != nil {
+			return false, err
+		}
+		now := seen{text.sum(m.seed), writes}
+		if m.seen == now {
+			return true, nil // a host at rest is not parsed again and again
+		}
+		have, err := m.parse(text)
+		if err != nil {
+			return false, err
+		}
+		change := m.layout.Plan(have, want)
+		if change.Empty() {
+			m.seen = now
+		}
+		return change.Empty(), nil
+	}
+}
+
+// seen is a state of the kernel that a look has found to be as it was left after so many writes.
+type seen struct{ sum, writes uint64 }
+
 // Verify reads the kernel's state and repairs what is not as the last Apply
-// wanted it. What the kernel refused is tried again.
+// wanted it. What the kernel refused is tried again. Before the first Apply it does nothing.
 func (m *Manager) Verify(ctx context.Context) (Result, error) {
+	if m.want == nil {
+		return Result{}, nil
+	}
 	m.have = nil
 	clear(m.refused)
-	res, err := m.Apply(ctx, m.want)
+	res, err := m.Apply(ctx, *m.want)
 	if res.Changed {
 		m.stats.repairs.Add(1)
 		m.log.Warn("rules or sets were not as left, repaired", "refused", len(res.Refused))

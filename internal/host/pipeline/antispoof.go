@@ -58,9 +58,10 @@ func macsOf(v *model.PortView) []model.MAC {
 }
 
 // antiSpoof lets a port with port security send IPv4, IPv6 and ARP only, from
-// its own MACs, and claim no address but its own in ARP and neighbour
-// discovery. The IP source of other packets is the firewall's to check: iptables',
-// or, of a filtered port, table IntEgressBase.
+// its own MACs and addresses, and claim no other in ARP and neighbour
+// discovery. The IP source of a filtered port is checked in table IntEgressBase. That of others
+// is checked by iptables too, but not of all packets: what is behind an LLC/SNAP header
+// (RFC 1042) is IP for the switch and for some guests, and nothing for iptables (CVE-2021-27853).
 func (b *builder) antiSpoof(n *network, p port, cookie uint64) {
 	from := func(m flow.Match) flow.Match { return m.InPort(p.ofport) }
 	classify := func(prio uint16, m flow.Match, next uint8) {
@@ -98,11 +99,27 @@ func (b *builder) antiSpoof(n *network, p port, cookie uint64) {
 		if mac != p.view.MAC {
 			actions = append(actions, learnPort(p))
 		}
+		source := func(m flow.Match) { b.brInt(cookie, IntSource, prioOwn, from(m).EthSrc(hw(mac)), actions...) }
 		if p.filtered {
 			actions = append(actions, flow.Set(RegPort, uint64(p.ofport)), flow.GotoTable{Table: IntEgressBase})
-		} else {
-			actions = append(actions, flow.GotoTable{Table: IntLocalEgress})
+			source(flow.Match{})
+			continue
 		}
-		b.brInt(cookie, IntSource, prioOwn, from(flow.Match{}).EthSrc(hw(mac)), actions...)
+		actions = append(actions, flow.GotoTable{Table: IntLocalEgress})
+		source(flow.MatchARP())
+		for _, id := range identities(p.view) {
+			switch {
+			case id.mac != mac:
+			case id.prefix.Addr().Is4():
+				source(flow.MatchIPv4().Prefix(flow.IPv4Src, id.prefix))
+			default:
+				source(flow.MatchIPv6().Prefix(flow.IPv6Src, id.prefix))
+			}
+		}
+		// Who has no address yet: DHCP, and neighbour and listener discovery (RFC 4862, RFC 3810).
+		source(udp(flow.EtherTypeIPv4, dhcpClientPort, dhcpServerPort).Addr(flow.IPv4Src, netip.IPv4Unspecified()))
+		for _, typ := range []uint64{listenerReport, neighborSolicit, listenerReport2} {
+			source(icmpv6(typ).Addr(flow.IPv6Src, netip.IPv6Unspecified()))
+		}
 	}
 }

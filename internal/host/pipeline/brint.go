@@ -28,11 +28,13 @@ const (
 	echoRequest     = 8
 	echoRequest6    = 128
 	echoReply6      = 129
+	listenerReport  = 131 // MLD, version 1
 	routerSolicit   = 133
 	routerAdvert    = 134
 	neighborSolicit = 135
 	neighborAdvert  = 136
 	redirect        = 137
+	listenerReport2 = 143 // MLD, version 2
 )
 
 // intFixed makes the flows of br-int that are there on every host.

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -197,7 +198,7 @@ func (b *builder) reservedIntPort(ofport uint32) bool {
 // checkPeers hands peers to their networks and finds the tunnels to them.
 func (b *builder) checkPeers(networks map[model.NetworkID]*network) {
 	wanted := b.legTunnels()
-	macs := map[onNetwork]bool{}
+	macs := maps.Clone(b.legMACs)
 	for _, id := range sortedKeys(b.in.Peers, comparePorts) {
 		v := b.in.Peers[id]
 		n := networks[v.NetworkID]

@@ -125,6 +125,11 @@ func Compute(in Input) Output {
 			b.remoteLeg(n, &n.legs[i])
 		}
 	}
+	routers := b.distributedRouters()
+	b.routeFixed(routers)
+	for _, d := range routers {
+		b.route(d)
+	}
 	return b.output()
 }
 
@@ -179,11 +184,12 @@ type port struct {
 type builder struct {
 	in       Input
 	networks []*network // in order of their local VLAN ids
+	legMACs  map[onNetwork]bool
 	out      Output
 }
 
 func newBuilder(in Input) *builder {
-	b := &builder{in: in, out: Output{Physical: map[string][]flow.Flow{}}}
+	b := &builder{in: in, legMACs: map[onNetwork]bool{}, out: Output{Physical: map[string][]flow.Flow{}}}
 	byID := b.checkNetworks()
 	b.checkLegs(byID)
 	b.checkPorts(byID)

@@ -58,6 +58,18 @@ func drawInput(t *rapid.T) Input {
 			in.Peers[peerID(p)].Addrs = []netip.Addr{addr("10.0.1.21")}
 		}
 	}
+	for r := 1; r < 1+rapid.IntRange(0, 2).Draw(t, "routers"); r++ {
+		gateways := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"10.0.1.21", "10.0.1.31", "10.0.1.32"}), 0, 3, rapid.ID).Draw(t, "gateways")
+		in.router(r, rapid.Bool().Draw(t, "distributed"), gateways, rapid.SliceOfNDistinct(rapid.IntRange(1, networks+1), 0, 3, rapid.ID).Draw(t, "legs")...)
+		if rapid.Bool().Draw(t, "here") {
+			in.here(r, rapid.Bool().Draw(t, "active"))
+		}
+		for i := range in.Routers[routerID(r)].View.Legs {
+			if rapid.Float64().Draw(t, "odd") < 0.1 {
+				in.Routers[routerID(r)].View.Legs[i].MAC = anyMAC.Draw(t, "leg mac")
+			}
+		}
+	}
 	return in
 }
 

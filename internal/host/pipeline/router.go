@@ -9,10 +9,11 @@ import (
 
 // leg is a router's leg on a network of the host.
 type leg struct {
-	router model.RouterID
-	view   *model.LegView
-	local  bool // the host serves the router
-	active bool // and is the one that answers for it
+	router   model.RouterID
+	view     *model.LegView
+	external bool
+	local    bool // the host serves the router
+	active   bool // and is the one that answers for it
 	// gateways are the tunnel ports to the other hosts that serve the router, the preferred one first.
 	gateways []uint32
 	watched  bool // the switch knows whether the preferred one is alive
@@ -40,8 +41,12 @@ func (b *builder) checkLegs(networks map[model.NetworkID]*network) {
 			case !isUnicast(v.MAC):
 				b.problem(model.KindRouter, id.UUID, "%s is not a MAC address that a leg can have", v.MAC)
 				continue
+			case b.legMACs[onNetwork{v.NetworkID, v.MAC}]:
+				b.problem(model.KindRouter, id.UUID, "another leg on the network has MAC %s", v.MAC)
+				continue
 			}
-			l := leg{router: id, view: v, local: r.View.ServedBy(b.in.Host)}
+			b.legMACs[onNetwork{v.NetworkID, v.MAC}] = true
+			l := leg{router: id, view: v, external: r.View.External != nil && v == &r.View.External.LegView, local: r.View.ServedBy(b.in.Host)}
 			l.active = l.local && r.Active
 			for _, g := range r.View.Gateways {
 				if ofport := b.in.Local.Tunnels[Tunnel{n.view.Segment.Type, g.Tunnel}]; n.tunnelled() && ofport != 0 && g.Host != b.in.Host {
@@ -99,6 +104,10 @@ func (b *builder) localLeg(n *network, p port) {
 		return
 	}
 	b.brInt(c, IntClassify, prioARP, from.MACMasked(flow.EthDst, hw(groupBit), hw(groupBit)))
+	// It asks for neighbours only to forward what was sent to it: whoever sent it takes this host for the gateway.
+	for _, question := range []flow.Match{flow.MatchARP().Uint(flow.ARPOp, 1), flow.MatchICMPv6().Uint(flow.ICMPv6Type, neighborSolicit)} {
+		b.brInt(c, IntClassify, prioQuestion, question.InPort(p.ofport).EthSrc(hw(p.view.MAC)), n.setReg(), flow.GotoTable{Table: IntLocalEgress})
+	}
 	b.brInt(c, IntDeliver, prioStandby, to.InPort(n.uplink), flow.Output{Port: p.ofport})
 	b.brInt(c, IntDeliver, prioLocal, to, flow.GotoTable{Table: IntUplink})
 }

@@ -42,6 +42,7 @@ func host() Input {
 		Networks: map[model.NetworkID]Network{},
 		Ports:    map[model.PortID]*model.PortView{},
 		Peers:    map[model.PortID]*model.PeerView{},
+		Routers:  map[model.RouterID]Router{},
 	}
 }
 
@@ -87,6 +88,37 @@ func (in Input) peer(n, p int, host string) Input {
 	return in
 }
 
+func routerID(n int) model.RouterID { return model.RouterID{UUID: uuid(0x40, n)} }
+
+// router adds router r with a leg on each of the networks (port and MAC 100 times the router and the network),
+// served by hosts whose tunnel addresses are given.
+func (in Input) router(r int, distributed bool, gateways []string, networks ...int) Input {
+	v := &model.RouterView{ID: routerID(r), AdminStateUp: true, Distributed: distributed}
+	for _, g := range gateways {
+		v.Gateways = append(v.Gateways, model.GatewayView{Host: g, Tunnel: addr(g)})
+	}
+	for _, n := range networks {
+		v.Legs = append(v.Legs, model.LegView{
+			PortID: portID(100*r + n), NetworkID: netID(n), MAC: mac(100*r + n), MTU: 1458,
+			Addrs: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(n), 1}), 24)},
+		})
+	}
+	in.Routers[v.ID] = Router{View: v}
+	return in
+}
+
+// here makes this host, 10.0.1.31, one that serves router r, by ports whose OpenFlow numbers are those of their MACs.
+func (in Input) here(r int, active bool) Input {
+	v := in.Routers[routerID(r)].View
+	in.Host, in.Routers[v.ID] = "10.0.1.31", Router{View: v, Active: active}
+	for i := range v.Legs {
+		l := &v.Legs[i]
+		in.Ports[l.PortID] = &model.PortView{ID: l.PortID, NetworkID: l.NetworkID, MAC: l.MAC, AdminStateUp: true, DeviceOwner: model.OwnerRouterInterface}
+		in.Local.Ports[l.PortID] = uint32(l.MAC[4])<<8 | uint32(l.MAC[5])
+	}
+	return in
+}
+
 // scenarios are the hosts whose flows are kept as goldens.
 func scenarios() map[string]Input {
 	learning := host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12).
@@ -118,6 +150,17 @@ func scenarios() map[string]Input {
 	services.Ports[portID(13)].FixedIPs = []model.FixedIP{{Addr: addr("10.0.1.11")}, {Addr: addr("2001:db8::11")}}
 	services.Ports[portID(12)].PortSecurity = false
 
+	watched := host().network(1, model.TypeGRE, 100).port(1, 11).network(2, model.TypeGRE, 200).port(2, 12).peer(2, 22, "10.0.1.32").
+		router(1, false, []string{"10.0.1.21", "10.0.1.32"}, 1, 2)
+	watched.Local.Watched = map[Tunnel]bool{{model.TypeGRE, addr("10.0.1.21")}: true, {model.TypeGRE, addr("10.0.1.32")}: true}
+	narrow := host().network(1, model.TypeGRE, 100).port(1, 11).network(2, model.TypeGRE, 200).port(2, 12).peer(2, 22, "10.0.1.32").
+		router(1, true, []string{"10.0.1.21"}, 1, 2)
+	narrow.Routers[routerID(1)].View.Legs[1].MTU = 1400
+	two := []string{"10.0.1.31", "10.0.1.21"}
+	served := func(active bool) Input {
+		return host().network(1, model.TypeGRE, 100).port(1, 11).peer(1, 21, "10.0.1.32").router(1, false, two, 1).here(1, active)
+	}
+
 	filtered := host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12).port(1, 13)
 	filtered.Ports[portID(13)].AddressPairs = []model.AddressPair{{Prefix: netip.MustParsePrefix("10.0.1.200/32"), MAC: model.MAC{0, 0, 0x5e, 0, 1, 7}}}
 	for _, p := range []int{11, 13} {
@@ -126,14 +169,18 @@ func scenarios() map[string]Input {
 	}
 
 	return map[string]Input{
-		"services":  services,
-		"filtered":  filtered,
-		"empty":     host(),
-		"one-host":  host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12),
-		"populated": host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12).peer(1, 21, "10.0.1.21").peer(1, 22, "10.0.1.32"),
-		"learning":  learning,
-		"open":      open,
-		"ipv6":      v6,
+		"router":         watched,
+		"router-active":  served(true),
+		"router-standby": served(false),
+		"distributed":    narrow,
+		"services":       services,
+		"filtered":       filtered,
+		"empty":          host(),
+		"one-host":       host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12),
+		"populated":      host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12).peer(1, 21, "10.0.1.21").peer(1, 22, "10.0.1.32"),
+		"learning":       learning,
+		"open":           open,
+		"ipv6":           v6,
 		"tunnel-types": host().network(1, model.TypeGRE, 100).port(1, 11).peer(1, 21, "10.0.1.32").
 			network(2, model.TypeVXLAN, 100).port(2, 12).peer(2, 22, "10.0.1.32").
 			network(3, model.TypeGeneve, 100).port(3, 13).peer(3, 23, "10.0.1.32"),

@@ -136,8 +136,11 @@ func (l lab) check(t *testing.T, probes []probe) {
 }
 
 // ip, arp and udp write packets for ofproto/trace.
-func ip(in int, src, dst model.MAC) string {
-	return fmt.Sprintf("in_port=%d,dl_src=%s,dl_dst=%s,ip,nw_src=10.0.1.%d,nw_dst=10.0.1.99,nw_proto=6,nw_ttl=64", in, src, dst, in)
+func ip(in int, src, dst model.MAC) string { return ipOn(1, in, src, dst) }
+
+// ipOn is of a port on network n.
+func ipOn(n, in int, src, dst model.MAC) string {
+	return fmt.Sprintf("in_port=%d,dl_src=%s,dl_dst=%s,ip,nw_src=10.0.%d.%d,nw_dst=10.0.%d.99,nw_proto=6,nw_ttl=64", in, src, dst, n, in, n)
 }
 
 func fromTunnel(ofport, key int, src, dst model.MAC) string {
@@ -192,8 +195,8 @@ func TestPopulatedNetwork(t *testing.T) {
 		{"known unicast to a peer goes to its tunnel only", "", ip(11, mac(11), mac(22)), "gre-0a000120"},
 		{"unknown unicast goes to the network's hosts, not to local ports", "", ip(11, mac(11), mac(99)), "gre-0a000115 gre-0a000120"},
 		{"broadcast goes to the network's ports and hosts", "", ip(11, mac(11), broadcast), "gre-0a000115 gre-0a000120 p12"},
-		{"flooding reaches only hosts with a port on the network", "", ip(31, mac(31), broadcast), "gre-0a000115"},
-		{"a MAC of another network is unknown", "", ip(31, mac(31), mac(12)), "gre-0a000115"},
+		{"flooding reaches only hosts with a port on the network", "", ipOn(2, 31, mac(31), broadcast), "gre-0a000115"},
+		{"a MAC of another network is unknown", "", ipOn(2, 31, mac(31), mac(12)), "gre-0a000115"},
 		{"what goes to the DHCP port leaves the host never", "", ip(11, mac(11), mac(0xdc01)), ""},
 		{"a tunnel delivers known unicast to its port", "br-tun", fromTunnel(2, 100, mac(21), mac(12)), "p12"},
 		{"a tunnel never floods unicast", "br-tun", fromTunnel(2, 100, mac(21), mac(99)), ""},
@@ -272,26 +275,28 @@ func TestSpoofedFramesAreDropped(t *testing.T) {
 	own := "in_port=11,dl_src=" + m11 + ",dl_dst=" + m12 + ","
 	group := "in_port=11,dl_src=" + m11 + ",dl_dst=33:33:00:00:00:01,"
 	l.check(t, []probe{
-		{"own MAC passes", "", own + "ip", "p12"},
-		{"own MAC passes, IPv6", "", own + "ipv6", "p12"},
-		{"foreign MAC", "", "in_port=11,dl_src=" + m12 + ",dl_dst=" + m12 + ",ip", ""},
-		{"foreign MAC, IPv6", "", "in_port=11,dl_src=" + m12 + ",dl_dst=" + m12 + ",ipv6", ""},
+		{"own MAC and address pass", "", own + "ip,nw_src=10.0.1.11", "p12"},
+		{"foreign address", "", own + "ip,nw_src=10.0.1.12", ""},
+		{"own MAC and address pass, IPv6", "", own + "ipv6,ipv6_src=2001:db8::11", "p12"},
+		{"foreign address, IPv6", "", own + "ipv6,ipv6_src=2001:db8::12", ""},
+		{"foreign MAC", "", "in_port=11,dl_src=" + m12 + ",dl_dst=" + m12 + ",ip,nw_src=10.0.1.11", ""},
+		{"foreign MAC, IPv6", "", "in_port=11,dl_src=" + m12 + ",dl_dst=" + m12 + ",ipv6,ipv6_src=2001:db8::11", ""},
 		{"own ARP passes", "", own + "arp,arp_op=2,arp_spa=10.0.1.11,arp_sha=" + m11, "p12"},
 		{"ARP probe passes", "", own + "arp,arp_op=1,arp_spa=0.0.0.0,arp_tpa=10.0.1.11,arp_sha=" + m11, "p12"},
 		{"ARP answer for no address", "", own + "arp,arp_op=2,arp_spa=0.0.0.0,arp_sha=" + m11, ""},
 		{"ARP for a foreign address", "", own + "arp,arp_op=2,arp_spa=10.0.1.12,arp_sha=" + m11, ""},
 		{"ARP with a foreign hardware address", "", own + "arp,arp_op=2,arp_spa=10.0.1.11,arp_sha=" + m12, ""},
 		{"ARP from a foreign MAC", "", "in_port=11,dl_src=" + m12 + ",dl_dst=" + m12 + ",arp,arp_op=2,arp_spa=10.0.1.11,arp_sha=" + m11, ""},
-		{"own advertisement passes", "", own + "icmp6,icmpv6_type=136,icmpv6_code=0,nd_target=2001:db8::11,nd_tll=" + m11, "p12"},
-		{"own advertisement without option passes", "", own + "icmp6,icmpv6_type=136,icmpv6_code=0,nd_target=2001:db8::11", "p12"},
-		{"own link-local advertisement passes", "", own + "icmp6,icmpv6_type=136,icmpv6_code=0,nd_target=fe80::f816:3eff:fe00:b,nd_tll=" + m11, "p12"},
-		{"advertisement for a foreign address", "", own + "icmp6,icmpv6_type=136,icmpv6_code=0,nd_target=2001:db8::12,nd_tll=" + m11, ""},
-		{"advertisement with a foreign MAC", "", own + "icmp6,icmpv6_type=136,icmpv6_code=0,nd_target=2001:db8::11,nd_tll=" + m12, ""},
-		{"solicitation passes", "", group + "icmp6,icmpv6_type=135,icmpv6_code=0,nd_target=2001:db8::12,nd_sll=" + m11, "gre-0a000115 gre-0a000120 p12"},
+		{"own advertisement passes", "", own + "icmp6,ipv6_src=2001:db8::11,icmpv6_type=136,icmpv6_code=0,nd_target=2001:db8::11,nd_tll=" + m11, "p12"},
+		{"own advertisement without option passes", "", own + "icmp6,ipv6_src=2001:db8::11,icmpv6_type=136,icmpv6_code=0,nd_target=2001:db8::11", "p12"},
+		{"own link-local advertisement passes", "", own + "icmp6,ipv6_src=2001:db8::11,icmpv6_type=136,icmpv6_code=0,nd_target=fe80::f816:3eff:fe00:b,nd_tll=" + m11, "p12"},
+		{"advertisement for a foreign address", "", own + "icmp6,ipv6_src=2001:db8::11,icmpv6_type=136,icmpv6_code=0,nd_target=2001:db8::12,nd_tll=" + m11, ""},
+		{"advertisement with a foreign MAC", "", own + "icmp6,ipv6_src=2001:db8::11,icmpv6_type=136,icmpv6_code=0,nd_target=2001:db8::11,nd_tll=" + m12, ""},
+		{"solicitation passes", "", group + "icmp6,ipv6_src=2001:db8::11,icmpv6_type=135,icmpv6_code=0,nd_target=2001:db8::12,nd_sll=" + m11, "gre-0a000115 gre-0a000120 p12"},
 		{"duplicate address detection passes", "", group + "icmp6,ipv6_src=::,icmpv6_type=135,icmpv6_code=0,nd_target=2001:db8::11", "gre-0a000115 gre-0a000120 p12"},
 		{"solicitation with a foreign MAC", "", group + "icmp6,icmpv6_type=135,icmpv6_code=0,nd_target=2001:db8::12,nd_sll=" + m12, ""},
 		{"solicitation with broken options", "", group + "icmp6,icmpv6_type=135,icmpv6_code=0,nd_target=::", ""},
-		{"router solicitation passes", "", group + "icmp6,icmpv6_type=133,icmpv6_code=0", "gre-0a000115 gre-0a000120 p12"},
+		{"router solicitation passes", "", group + "icmp6,ipv6_src=fe80::f816:3eff:fe00:b,icmpv6_type=133,icmpv6_code=0", "gre-0a000115 gre-0a000120 p12"},
 		{"router advertisement", "", group + "icmp6,icmpv6_type=134,icmpv6_code=0", ""},
 		{"redirect", "", own + "icmp6,icmpv6_type=137,icmpv6_code=0", ""},
 		{"DHCP server", "", own + "udp,udp_src=67,udp_dst=68", ""},
@@ -317,7 +322,8 @@ func TestOpenPortsLearn(t *testing.T) {
 		{"broadcast goes to all", "", ip(12, nested, broadcast), "gre-0a000115 p11 p13"},
 		{"an open port may use any MAC", "", ip(12, nested, mac(11)), "p11"},
 		{"even an open port has no tags", "", "in_port=12,dl_vlan=1,dl_src=" + nested.String() + ",dl_dst=" + mac(11).String() + ",ip", ""},
-		{"a pair's MAC passes", "", ip(13, model.MAC{0, 0, 0x5e, 0, 1, 7}, mac(11)), "p11"},
+		{"a pair's MAC passes, with the pair's address", "", "in_port=13,dl_src=00:00:5e:00:01:07,dl_dst=" + mac(11).String() + ",ip,nw_src=10.0.1.200", "p11"},
+		{"a pair's MAC with another address", "", ip(13, model.MAC{0, 0, 0x5e, 0, 1, 7}, mac(11)), ""},
 		{"another MAC does not", "", ip(13, nested, mac(11)), ""},
 		{"a pair's prefix is claimed by ARP", "", "in_port=13,dl_src=" + mac(13).String() + ",dl_dst=" + mac(11).String() + ",arp,arp_op=2,arp_spa=192.0.2.1,arp_sha=" + mac(13).String(), "p11"},
 	})
@@ -346,15 +352,15 @@ func TestProviderNetworks(t *testing.T) {
 		{"a VLAN is its tag outside", "br-ex", nic(",dl_vlan=200"), "br-ex p12 p15"},
 		{"other VLANs are not ours", "br-ex", nic(",dl_vlan=201"), "br-ex"},
 		{"a local VLAN id means nothing outside", "br-ex", nic(",dl_vlan=1"), "br-ex"},
-		{"between VLAN ports of one host", "", ip(12, mac(12), mac(15)), "p15"},
-		{"other unicast goes to the physical network only", "", ip(12, mac(12), mac(22)), "br-ex nic"},
-		{"a local network stays on the host", "", ip(13, mac(13), broadcast), "p14"},
-		{"a local network stays on the host", "", ip(13, mac(13), mac(99)), ""},
+		{"between VLAN ports of one host", "", ipOn(2, 12, mac(12), mac(15)), "p15"},
+		{"other unicast goes to the physical network only", "", ipOn(2, 12, mac(12), mac(22)), "br-ex nic"},
+		{"a local network stays on the host", "", ipOn(3, 13, mac(13), broadcast), "p14"},
+		{"a local network stays on the host", "", ipOn(3, 13, mac(13), mac(99)), ""},
 	})
 	if a := l.trace("br-int", ip(11, mac(11), broadcast)); strings.Contains(a, "vlan") {
 		t.Errorf("a frame of a flat network leaves with a tag: %s", a)
 	}
-	if a := l.trace("br-int", ip(12, mac(12), mac(22))); !strings.Contains(a, "push_vlan(vid=200,pcp=0)") {
+	if a := l.trace("br-int", ipOn(2, 12, mac(12), mac(22))); !strings.Contains(a, "push_vlan(vid=200,pcp=0)") {
 		t.Errorf("a frame of VLAN 200 leaves with another tag: %s", a)
 	}
 }

@@ -18,6 +18,8 @@ const (
 	IntServices    uint8 = 28 // to the host's services and back, with addresses that stand for the guests'
 	IntLocalEgress uint8 = 30 // from a local port and honest: what the host answers itself
 	IntLocalIP     uint8 = 31 // reserved for local IPs
+	IntRoute       uint8 = 32 // to a leg of distributed router RegRouter: to which subnet?
+	IntRouted      uint8 = 33 // to a known port on that subnet: rewritten as the router would
 	IntRateLimit   uint8 = 59 // reserved for limits on what enters the switch
 	IntDeliver     uint8 = 60 // by destination MAC within the network
 	IntLearned     uint8 = 61 // MACs behind ports that may use others than their own; looked up by resubmit
@@ -55,6 +57,13 @@ const PhyClassify uint8 = 0
 // says which network they are on.
 const RegNetwork = flow.Reg6
 
+// RegRouter holds the first 32 bits of the id of the distributed router that a packet is routed by, in
+// tables IntRoute and IntRouted.
+const RegRouter = flow.Reg3
+
+// RegTooBig has bit 0 set when a packet does not fit the network that it is routed to.
+const RegTooBig = flow.Reg2
+
 // RegPort holds the OpenFlow number of the filtered port whose rules decide about
 // a packet, from IntSource or IntDeliver on.
 const RegPort = flow.Reg5
@@ -87,6 +96,7 @@ const (
 	prioDHCP      = 200   // IntClassify: DHCP and router solicitations to the agent
 	prioSpoofed   = 160   // IntClassify: in the name of a service
 	prioService   = 150   // IntClassify, IntServices: to a service of the host and back
+	prioQuestion  = 11    // IntClassify: a standby gateway looks for a neighbour
 	prioARP       = 10    // IntClassify: ARP and ND to IntNeighbours
 	prioPort      = 9     // IntClassify: what else a port sends
 	prioSegment   = 3     // IntClassify: a known network from an uplink
@@ -95,6 +105,10 @@ const (
 	prioOwn       = 2     // IntNeighbours, IntSource: the port's own addresses
 	prioServer    = 10    // IntSource: routers' and DHCP servers' messages
 	prioAnswer    = 10    // IntLocalEgress: answered by the host
+	prioToLeg     = 5     // IntLocalEgress: to a leg of a distributed router
+	prioRefused   = 100   // IntRoute, IntRouted: the gateway answers with an error
+	prioSubnet    = 10    // IntRoute: a leg's subnet
+	prioHop       = 10    // IntRouted: a port on it
 	prioLocal     = 100   // IntDeliver: MAC of a port of this host
 	prioStandby   = 101   // IntDeliver: leg of a router that another host answers for, from the uplink
 	prioRemote    = 90    // IntDeliver: MAC known elsewhere
@@ -183,6 +197,8 @@ func Tables() []Table {
 		{BridgeInt, IntServices, "services", "drop"},
 		{BridgeInt, IntLocalEgress, "local-egress", "table 59"},
 		{BridgeInt, IntLocalIP, "local-ip", "table 59"},
+		{BridgeInt, IntRoute, "route", "table 59"},
+		{BridgeInt, IntRouted, "routed", "table 59"},
 		{BridgeInt, IntRateLimit, "rate-limit", "table 60"},
 		{BridgeInt, IntDeliver, "deliver", "drop"},
 		{BridgeInt, IntLearned, "learned", "back to the caller"},

@@ -166,6 +166,13 @@ func (h *Host) Announce(id model.RouterID, answers func(leg model.PortID) bool) 
 	return errors.Join(errs...)
 }
 
+// Retell has the next Announce tell of all addresses of a router again.
+func (h *Host) Retell(id model.RouterID) {
+	if i := h.have[id]; i != nil {
+		i.told = nil
+	}
+}
+
 // address is one address of a leg.
 type address struct {
 	leg  string
@@ -205,15 +212,19 @@ var settings = [...]struct{ key, value string }{
 	{"net/ipv4/conf/all/arp_ignore", "1"},
 	{"net/ipv4/conf/all/arp_announce", "2"},
 	{"net/ipv4/conf/all/promote_secondaries", "1"},
-	// Who takes over has to find its neighbours at once, not a second after the first question was lost.
-	{"net/ipv4/neigh/default/retrans_time_ms", "100"},
-	{"net/ipv4/neigh/default/mcast_solicit", "10"},
-	{"net/ipv6/neigh/default/retrans_time_ms", "100"},
-	{"net/ipv6/neigh/default/mcast_solicit", "10"},
 	{"net/ipv6/conf/all/accept_dad", "0"},
 	{"net/ipv6/conf/default/accept_dad", "0"},
 	{"net/ipv6/conf/default/accept_ra", "0"},
 	{"net/ipv6/conf/all/forwarding", "1"},
+}
+
+// legSettings are those of a leg: who takes over has to find its neighbours at once, not a second after the
+// first question was lost.
+var legSettings = [...]struct{ key, value string }{
+	{"net/ipv4/neigh/%s/retrans_time_ms", "100"},
+	{"net/ipv4/neigh/%s/mcast_solicit", "10"},
+	{"net/ipv6/neigh/%s/retrans_time_ms", "100"},
+	{"net/ipv6/neigh/%s/mcast_solicit", "10"},
 }
 
 // bring makes one router as planned: devices, addresses, routes, and before any of them translation,
@@ -256,12 +267,8 @@ func (h *Host) bring(ctx context.Context, i *instance, p *Plan) (err error) {
 
 func (h *Host) prepare(i *instance) error {
 	for _, s := range settings {
-		changed, err := i.ns.ChangeSysctl(s.key, s.value)
-		if err != nil && fault.Of(err) != fault.NotFound {
+		if err := h.setting(i, s.key, s.value); err != nil {
 			return err
-		}
-		if changed {
-			h.writes.Add(1)
 		}
 	}
 	lo, err := i.ns.Get("lo")
@@ -273,6 +280,18 @@ func (h *Host) prepare(i *instance) error {
 		return i.ns.SetUp("lo")
 	}
 	return nil
+}
+
+// setting writes a setting of a router's namespace; one that this kernel does not have is passed over.
+func (h *Host) setting(i *instance, key, value string) error {
+	changed, err := i.ns.ChangeSysctl(key, value)
+	if changed {
+		h.writes.Add(1)
+	}
+	if err != nil && fault.Of(err) == fault.NotFound {
+		return nil
+	}
+	return err
 }
 
 // legs makes the legs that are planned, and takes others away.
@@ -291,6 +310,11 @@ func (h *Host) legs(ctx context.Context, i *instance, p *Plan) error {
 			return err
 		}
 		delete(there, l.Name)
+		for _, s := range legSettings {
+			if err := h.setting(i, fmt.Sprintf(s.key, l.Name), s.value); err != nil {
+				return err
+			}
+		}
 		if err := h.addrs(i, l); err != nil {
 			return err
 		}

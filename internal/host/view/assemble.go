@@ -29,7 +29,7 @@ func assemble(f *facts) *Host {
 	f.reach.Update(f.state, f.at)
 	countFlows(&h.Int, f.intFlows)
 	countFlows(&h.Tun, f.tunFlows)
-	h.Services = f.services()
+	h.Services, h.Distributed = f.services(), f.distributed()
 	f.ports(h)
 	f.uplinks(h)
 	f.tunnels(h)

@@ -30,6 +30,7 @@ var drawings = []struct {
 	{"empty", emptyHost, Options{}},
 	{"twenty", func() *Host { return manyPorts(20) }, Options{}},
 	{"trouble", troubledHost, Options{}},
+	{"native", nativeHost, Options{}},
 	{"network1", network1, Options{}},
 	{"network2", network2, Options{}},
 	{"routers", func() *Host { return manyRouters(3) }, Options{}},
@@ -169,7 +170,7 @@ func checkSVG(t interface {
 }
 
 func TestDrawingsHoldTogetherAtEverySize(t *testing.T) {
-	hosts := map[string]*Host{"empty": emptyHost(), "reference": compute1(), "trouble": troubledHost(), "gateway": network1(), "second gateway": network2(), "zero": {}}
+	hosts := map[string]*Host{"empty": emptyHost(), "reference": compute1(), "trouble": troubledHost(), "native": nativeHost(), "gateway": network1(), "second gateway": network2(), "zero": {}}
 	for _, n := range []int{1, 2, 4, 5, 12, 13, 20, 200} {
 		hosts[fmt.Sprintf("%d ports", n)] = manyPorts(max(n, 1))
 	}

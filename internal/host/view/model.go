@@ -1,8 +1,8 @@
-// Package view draws a host: every device, bridge, tunnel and filter between a VM and the wire, as the host has
+// Package view draws a host: every device, bridge, router, tunnel and filter between a VM and the wire, as the host has
 // them at this moment, with what each is for and what has passed it.
 //
-// Collect reads the host and changes nothing on it: the switch's database and flows, links, iptables, ipsets, and the
-// last view of the agent for names and addresses. Text and SVG draw a Host that was collected; they are pure, so
+// Collect reads the host and changes nothing on it: the switch's database and flows, links, iptables, ipsets, routers'
+// namespaces, and the last view of the agent for names and addresses. Text and SVG draw a Host that was collected; they are pure, so
 // that a host can be collected in one place and drawn in another.
 //
 // It does not decide what should be there (hoststate, pipeline, firewall do). Called by the commands "weft host".
@@ -42,11 +42,13 @@ type Host struct {
 	// Revision is that of the agent's last view; 0: there is none, and names and addresses are not known.
 	Revision uint64 `json:"revision"`
 
-	Ports    []Port    `json:"ports"`    // in order of their ids
-	Routers  []Router  `json:"routers"`  // in order of their ids
-	Networks []Network `json:"networks"` // in order of their VLAN ids
-	Int      Bridge    `json:"br_int"`
-	Tun      Bridge    `json:"br_tun"`
+	Ports   []Port   `json:"ports"`   // in order of their ids
+	Routers []Router `json:"routers"` // in order of their ids
+	// Distributed are the distributed routers that the host routes for by flows, in order of their ids.
+	Distributed []Distributed `json:"distributed,omitempty"`
+	Networks    []Network     `json:"networks"` // in order of their VLAN ids
+	Int         Bridge        `json:"br_int"`
+	Tun         Bridge        `json:"br_tun"`
 	// PatchTun is on br-int, PatchInt on br-tun: the two ends of the way between them.
 	PatchTun  Device     `json:"patch_tun"`
 	PatchInt  Device     `json:"patch_int"`

@@ -72,6 +72,21 @@ func compute1() *Host {
 	}
 }
 
+// nativeHost has a port that the switch filters, and routes for a distributed router.
+func nativeHost() *Host {
+	h := compute1()
+	p := &h.Ports[0]
+	p.Mode, p.SetNames = Direct, nil
+	p.Devices = []Device{{Name: p.Devices[0].Name, Role: RoleTAP, Present: true, Up: true, OFPort: 2, MTU: 1458, Rx: Count{240, 23040}, Tx: Count{196, 18620}}}
+	for i, table := range []string{"br-int table 82", "br-int table 72", "br-int table 71"} {
+		p.Chains[i].Name = table
+	}
+	h.Distributed = []Distributed{{ID: "5a43ad40-4f1a-4b4c-a8dc-6e3a3c2bff31", Flows: 9, Asked: Count{140, 13720}, Routed: Count{123, 12054}}}
+	h.Int.Drops = append(h.Int.Drops, FlowDrop{Table: 0, Name: "classify", Match: "in_port=4", Count: Count{19, 1500}})
+	h.Physicals = network1().Physicals
+	return h
+}
+
 // emptyHost has an agent and nothing to do.
 func emptyHost() *Host {
 	h := compute1()

@@ -289,6 +289,33 @@ func TestARouterThatDoesNotWorkSaysWhy(t *testing.T) {
 	}
 }
 
+func TestADistributedRouterIsCountedByItsFlows(t *testing.T) {
+	f, v := routed(t)
+	if h := assemble(f); len(h.Distributed) != 0 {
+		t.Errorf("none is distributed, but %+v", h.Distributed)
+	}
+	v.Distributed = true
+	other := v.ID.UUID
+	other[0]++
+	add := func(table uint8, id model.UUID, kind model.ObjectKind, key uint64, packets uint64) {
+		m := flow.MatchIPv4()
+		if key != 0 {
+			m = m.Uint(pipeline.RegRouter, key)
+		}
+		f.intFlows = append(f.intFlows, openflow.FlowStats{Flow: flow.Flow{Table: table, Cookie: pipeline.Cookie(kind, id), Match: m, Actions: []flow.Action{flow.GotoTable{Table: 59}}}, Packets: packets})
+	}
+	const mine, others = 0xa1112233, 0xa2112233
+	add(pipeline.IntLocalEgress, v.ID.UUID, model.KindRouter, 0, 10)
+	add(pipeline.IntLocalEgress, other, model.KindRouter, 0, 100)
+	add(pipeline.IntRoute, v.ID.UUID, model.KindRouter, mine, 9)
+	add(pipeline.IntRouted, model.UUID{7}, model.KindPeer, mine, 8)
+	add(pipeline.IntRouted, model.UUID{7}, model.KindPeer, others, 1000)
+	h := assemble(f)
+	if want := []Distributed{{ID: v.ID.String(), Flows: 3, Asked: Count{Packets: 10}, Routed: Count{Packets: 8}}}; !slices.Equal(h.Distributed, want) {
+		t.Errorf("got %+v", h.Distributed)
+	}
+}
+
 func TestServicesAreOfTheHostAndCountedByWhatIsAsked(t *testing.T) {
 	f, _ := routed(t)
 	if h := assemble(f); h.Services != nil {

@@ -11,7 +11,7 @@ const shownPorts = 12
 
 // Options of a drawing.
 type Options struct {
-	All   bool // every port and tunnel; otherwise twelve, those in trouble first
+	All   bool // every port, router, translation and tunnel; otherwise a few, those in trouble first
 	Rules bool // the rules of each chain, with their counters
 	ASCII bool // text: no box-drawing characters
 	Color bool // text: colours of a terminal
@@ -114,6 +114,12 @@ func compose(h *Host, o Options) *scene {
 	}
 	s.hidden = hiddenOf(states, "port")
 	s.routers, s.moreRtrs = composeRouters(h, o)
+	for i := range h.Distributed {
+		if i == shownPorts && !o.All {
+			break
+		}
+		s.uplinks = append(s.uplinks, distributedLane(&h.Distributed[i]))
+	}
 	if h.Services != nil {
 		s.uplinks = append(s.uplinks, servicesLane(h.Services))
 	}
@@ -276,10 +282,13 @@ func filterOf(h *Host, p *Port, o Options) *filterWords {
 		}
 		return nil
 	}
-	w := &filterWords{title: "security groups"}
+	w, unit := &filterWords{title: "security groups"}, "rule"
+	if p.Mode == Direct {
+		w.title, unit = "security groups, by the switch itself", "flow"
+	}
 	what := map[string]string{Ingress: "to the VM", Egress: "from the VM", Spoofing: "no spoofing"}
 	for _, c := range p.Chains {
-		cw := chainWords{name: c.Name, what: what[c.Kind], inward: c.Kind == Ingress, rules: plural(len(c.Rules), "rule"), entered: c.Entered, dropped: c.Dropped()}
+		cw := chainWords{name: c.Name, what: what[c.Kind], inward: c.Kind == Ingress, rules: plural(len(c.Rules), unit), entered: c.Entered, dropped: c.Dropped()}
 		if o.Rules {
 			cw.list = c.Rules
 		}
@@ -439,7 +448,7 @@ func dropsOf(h *Host) []dropWords {
 			if d.Name != "" {
 				table += " (" + d.Name + ")"
 			}
-			out = append(out, dropWords{d.Count, table, flowReason(b.Name, &d)})
+			out = append(out, dropWords{d.Count, table, h.flowReason(b.Name, &d)})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b dropWords) int {
@@ -455,7 +464,12 @@ func dropsOf(h *Host) []dropWords {
 }
 
 // flowReason says why a flow without actions drops what it matches.
-func flowReason(bridge string, d *FlowDrop) string {
+func (h *Host) flowReason(bridge string, d *FlowDrop) string {
+	for i := range h.Physicals {
+		if p := &h.Physicals[i]; bridge == h.Int.Name && d.Match == fmt.Sprintf("in_port=%d", p.Int.OFPort) {
+			return "from " + p.Bridge + ", of a network that is not on this host"
+		}
+	}
 	if d.Match != "" {
 		return "flow " + d.Match
 	}
@@ -484,13 +498,14 @@ func flowReason(bridge string, d *FlowDrop) string {
 // legendOf explains what is in the picture, in the order of a packet's way.
 func legendOf(h *Host) []legendEntry {
 	roles := map[Role]bool{}
-	chains, sets := false, len(h.Sets) > 0
+	chains, native, sets := false, false, len(h.Sets) > 0
 	watched := slices.ContainsFunc(h.Tunnels, func(t Tunnel) bool { return t.BFD != nil })
 	for _, p := range h.Ports {
 		for _, d := range p.Devices {
 			roles[d.Role] = true
 		}
-		chains = chains || len(p.Chains) > 0
+		chains = chains || len(p.Chains) > 0 && p.Mode == Hybrid
+		native = native || len(p.Chains) > 0 && p.Mode == Direct
 	}
 	var out []legendEntry
 	add := func(if_ bool, what, text string) {
@@ -501,6 +516,8 @@ func legendOf(h *Host) []legendEntry {
 	add(roles[RoleTAP], "tap", "the host's end of the VM's network card")
 	add(roles[RoleBridge], "qbr", "Linux bridge between TAP and switch: the place where iptables sees the frames")
 	add(roles[RoleVethIn], "qvb / qvo", "a virtual cable from that bridge (qvb) to br-int (qvo)")
+	add(native, "tables 71-82", "security groups as flows: 82 to the VM, 72 from it, 71 from no address but its own")
+	add(len(h.Distributed) > 0, "by flows", "packets between a distributed router's subnets go straight to their receiver's host")
 	add(chains, "iptables", "security groups: -i to the VM, -o from it, -s from no address but the port's own")
 	add(sets, "ipset", "the addresses of a remote group's members, which its rules match")
 	add(h.Services != nil, "services", "metadata (169.254.169.254) and DNS, answered on this host to its own guests alone")

@@ -387,3 +387,48 @@ func TestSession_beginsWhenAllPortsOfTheHostAreBound(t *testing.T) {
 		t.Fatalf("the session began with %d ports, want %d", len(s.view.Ports), last)
 	}
 }
+
+// TestSession_routersReachTheHostsThatRoute: the gateway, and a host with a port on a network that the router has
+// a leg on; no other. A new session is told of them as well as a running one.
+func TestSession_routersReachTheHostsThatRoute(t *testing.T) {
+	h := start(t)
+	h.put(func(tx *store.Tx) {
+		tx.PutNetwork(&model.Network{ID: netA, AdminStateUp: true, Segments: []model.Segment{{Type: model.TypeGRE, Tag: 5}}})
+		tx.PutSubnet(&model.Subnet{ID: subA, NetworkID: netA, CIDR: netip.MustParsePrefix("10.0.0.0/24")})
+		tx.PutPort(port(portB, "compute1"))
+	})
+	gateway := h.open(h.identity("network1"), "network1", 21)
+	compute := h.open(h.identity("compute1"), "compute1", 31)
+	aside := h.open(h.identity("compute2"), "compute2", 32)
+	for _, s := range []*host{gateway, compute, aside} {
+		s.receive()
+	}
+	r := model.RouterID{UUID: model.UUID{4, 15: 1}}
+	floating := model.FloatingIPID{UUID: model.UUID{5, 15: 1}}
+	h.put(func(tx *store.Tx) {
+		tx.PutRouter(&model.Router{ID: r, AdminStateUp: true, Hosts: []string{"network1"}})
+		leg := port(portA, "network1")
+		leg.DeviceOwner, leg.DeviceID = model.OwnerRouterInterface, r.String()
+		tx.PutPort(leg)
+	})
+	compute.until("the router", func(v *model.HostView) bool { return v.Routers[r] != nil && len(v.Routers[r].Legs) == 1 })
+	gateway.until("the router and its leg", func(v *model.HostView) bool {
+		return v.Routers[r] != nil && v.Ports[portA] != nil && v.Networks[netA] != nil
+	})
+	h.put(func(tx *store.Tx) {
+		tx.PutFloatingIP(&model.FloatingIP{ID: floating, RouterID: r, Addr: netip.MustParseAddr("203.0.113.9"), PortID: portB, FixedAddr: netip.MustParseAddr("10.0.0.9")})
+	})
+	gateway.until("the floating IP", func(v *model.HostView) bool {
+		return v.Floating[floating] != nil && v.Floating[floating].PortHost == "compute1"
+	})
+	again := h.open(h.identity("network1"), "network1", 21)
+	again.receive()
+	if v := again.view; v.Routers[r] == nil || v.Floating[floating] == nil || v.Ports[portA] == nil {
+		t.Errorf("a new session is told of %d routers, %d floating IPs, %d ports", len(v.Routers), len(v.Floating), len(v.Ports))
+	}
+	h.put(func(tx *store.Tx) { tx.DeleteFloatingIP(floating) })
+	again.until("no floating IP", func(v *model.HostView) bool { return v.Floating[floating] == nil })
+	if len(aside.view.Routers)+len(compute.view.Floating) != 0 {
+		t.Error("a host was told of what does not concern it")
+	}
+}

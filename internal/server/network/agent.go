@@ -1,6 +1,7 @@
 package network
 
 import (
+	"math"
 	"reflect"
 
 	"weft/internal/fault"
@@ -30,7 +31,9 @@ func (r *Rules) UpdateAgent(tx *store.Tx, env Env, who authn.Principal, id model
 		return old, nil
 	}
 	tx.PutHost(h)
-	r.placeRouters(tx, env, old, h.Name)
+	if !sameGateway(old, h) {
+		r.placeRouters(tx, env, h.Name, math.MaxInt)
+	}
 	return h, nil
 }
 
@@ -48,6 +51,6 @@ func (r *Rules) DeleteAgent(tx *store.Tx, env Env, who authn.Principal, id model
 		return fault.New(fault.Conflict, "AgentInUse", "Agent %s is alive. Stop it before it is deleted.", id)
 	}
 	tx.DeleteHost(h.Name)
-	r.placeRouters(tx, env, h, h.Name)
+	r.placeRouters(tx, env, h.Name, math.MaxInt)
 	return nil
 }

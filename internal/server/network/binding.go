@@ -67,8 +67,8 @@ func reaches(h *model.Host, s model.Segment) bool {
 	return h.Mappings[s.Physical] != ""
 }
 
-// rebound is how many ports RebindHost changes in one transaction: rows of the largest size still
-// fit in it, and other writers need not wait long.
+// rebound is how many ports, and how many rows of routers and their ports, RebindHost changes in one transaction: rows of the
+// largest size still fit in it, and other writers need not wait long.
 const rebound = 500
 
 // RebindHost binds ports of a host again whose binding failed, or no longer holds, now that
@@ -76,7 +76,7 @@ const rebound = 500
 // gateway host. The dispatcher calls it in the transaction that writes the host, and in further ones, in which
 // the host has not changed, for as long as more is true. It returns how many ports it bound.
 func (r *Rules) RebindHost(tx *store.Tx, env Env, before *model.Host, host string) (changed int, more bool) {
-	r.placeRouters(tx, env, before, host)
+	placing := r.followHost(tx, env, before, host)
 	h := tx.Host(host)
 	if h == nil {
 		return 0, false // deleted between two transactions
@@ -102,7 +102,7 @@ func (r *Rules) RebindHost(tx *store.Tx, env Env, before *model.Host, host strin
 		env.touch(&p.Meta)
 		putPort(tx, p)
 	}
-	return len(ports), more
+	return len(ports), more || placing
 }
 
 // checkBinding checks the binding attributes of a request by themselves.

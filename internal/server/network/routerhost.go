@@ -108,31 +108,58 @@ func preferred(rt *model.Router) string {
 // placeRouters makes routers follow a host that is new, gone, or has changed from before (nil: it was not there)
 // in what lets it serve them. The routers that it cannot serve any more go to other hosts; those that have
 // fewer hosts than they could get it. A host that merely comes back changes nothing.
-func (r *Rules) placeRouters(tx *store.Tx, env Env, before *model.Host, name string) {
-	after := tx.Host(name)
-	if sameGateway(before, after) {
-		return
-	}
+//
+// When it has changed as many rows as the limit says it stops, and reports that there is more. A router that
+// is in its place is not touched, so that a further call goes on where this one ended.
+func (r *Rules) placeRouters(tx *store.Tx, env Env, name string, limit int) (more bool) {
+	rows := 0
 	move := func(old *model.Router, hosts func(rt *model.Router)) {
 		rt := old.Clone()
 		hosts(rt)
 		if !slices.Equal(rt.Hosts, old.Hosts) {
 			env.touch(&rt.Meta)
 			tx.PutRouter(rt)
+			rows++
+			for range routerPorts(tx, rt.ID) {
+				rows++
+			}
 		}
 	}
 	for rt := range tx.RoutersByHost(name) {
+		if rows >= limit {
+			return true
+		}
 		move(rt, func(rt *model.Router) { r.place(tx, env, rt) })
 	}
-	if after == nil || !after.IsGateway() || !after.AdminStateUp {
-		return
+	if h := tx.Host(name); h == nil || !h.IsGateway() || !h.AdminStateUp {
+		return false
 	}
 	for rt := range tx.Routers() {
 		if len(rt.Hosts) >= r.gatewaysFor(rt) || slices.Contains(rt.Hosts, name) || !slices.Contains(candidates(tx, rt, nil), name) {
 			continue
 		}
+		if rows >= limit {
+			return true
+		}
 		move(rt, func(rt *model.Router) { r.setHosts(tx, env, rt, append(rt.Hosts, name)) })
 	}
+	return false
+}
+
+// followHost is placeRouters for a host that may have changed, a part of the routers in each transaction. The host's row says
+// that there is more, so that it is not forgotten when the server ends in between.
+func (r *Rules) followHost(tx *store.Tx, env Env, before *model.Host, name string) (more bool) {
+	due := before != nil && before.RoutersDue
+	if !due && sameGateway(before, tx.Host(name)) {
+		return false
+	}
+	more = r.placeRouters(tx, env, name, rebound)
+	if h := tx.Host(name); h != nil && h.RoutersDue != more {
+		h = h.Clone()
+		h.RoutersDue = more
+		tx.PutHost(h)
+	}
+	return more
 }
 
 // sameGateway reports whether a host can serve the same routers before and after a change.

@@ -178,3 +178,65 @@ func TestMovingARouterByHand(t *testing.T) {
 	w.wantHosts(rt, "gw2 gw1")
 	wantFault(t, add(admin, "gw3", rt), fault.Conflict, "RouterL3AgentMismatch", "")
 }
+
+// TestAGatewayOfManyRouters: more routers follow a gateway host than one transaction may change, and a server that
+// ends in between leaves none behind.
+func TestAGatewayOfManyRouters(t *testing.T) {
+	const routers = 5_000 // with a port each: a transaction holds fewer than 9,000 rows
+	w := newWorld(t)
+	n := w.network(admin, NetworkSpec{})
+	for start := 0; start < routers; start += 2500 {
+		if err := w.do(func(tx *store.Tx) error {
+			for i := start; i < start+2500; i++ {
+				id := model.UUID{1, 14: byte(i >> 8), 15: byte(i)}
+				tx.PutRouter(&model.Router{ID: model.RouterID{UUID: id}, HA: true, AdminStateUp: true})
+				tx.PutPort(&model.Port{ID: model.PortID{UUID: id}, NetworkID: n.ID, DeviceID: id.String(), DeviceOwner: model.OwnerRouterInterface})
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// step does what the dispatcher does in one transaction.
+	step := func(before *model.Host, name string) (more bool) {
+		t.Helper()
+		if err := w.do(func(tx *store.Tx) error { _, more = w.rules.RebindHost(tx, w.env, before, name); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return more
+	}
+	// connect does it for a whole session, and returns in how many transactions.
+	connect := func(name string, change func(*model.Host)) int {
+		t.Helper()
+		before := w.store.Snapshot().Host(name)
+		w.host(name, change)
+		steps := 1
+		for more := step(before, name); more; steps++ {
+			more = step(w.store.Snapshot().Host(name), name)
+		}
+		return steps
+	}
+	want := func(hosts string) {
+		t.Helper()
+		for rt := range w.store.Snapshot().Routers() {
+			w.wantHosts(rt, hosts)
+		}
+	}
+	w.host("gw1", gateway)
+	for range 3 {
+		if !step(nil, "gw1") {
+			t.Fatal("all routers in three transactions")
+		}
+	}
+	if connect("gw1", gateway) < 5 { // after the server's end: the host comes back as it was
+		t.Error("the rest of the routers is not placed step by step")
+	}
+	want("gw1")
+	if n := connect("gw1", gateway); n != 1 || w.store.Snapshot().Host("gw1").RoutersDue {
+		t.Errorf("%d transactions, though nothing has changed", n)
+	}
+	connect("gw2", gateway)
+	want("gw1 gw2")
+	connect("gw1", func(h *model.Host) { h.Roles = []string{"compute"} })
+	want("gw2")
+}

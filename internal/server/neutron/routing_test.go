@@ -104,11 +104,25 @@ func TestDefaultGroupOfOwnProjectOnly(t *testing.T) {
 			t.Fatalf("a group for a project that was asked about: %v", l)
 		}
 	}
+	for _, resource := range []string{"security-groups", "security-group-rules"} { // nor for one that a member asks about
+		if l := r.list(t, demo, "/v2.0/"+resource+"?project_id=p1"); len(l) != 0 {
+			t.Fatalf("%s of another project: %v", resource, l)
+		}
+	}
 	if l := r.list(t, caller{"readers", "reader"}, "/v2.0/security-groups"); len(l) != 0 {
 		t.Fatalf("a reader wrote: %v", l)
 	}
 	if n := r.store.Snapshot().SecurityGroupCount("p1"); n != 0 {
 		t.Fatalf("%d groups of p1", n)
+	}
+}
+
+// TestServiceTypesAreNoFilter: neutron-lib does not mark them as one, and Neutron refuses what is none.
+func TestServiceTypesAreNoFilter(t *testing.T) {
+	r := newRig(t, nil)
+	const want = "['service_types'] is invalid attribute for filtering"
+	if got := r.refused(t, 400, "HTTPBadRequest", demo, "GET", "/v2.0/subnets?service_types=compute:nova", nil); got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

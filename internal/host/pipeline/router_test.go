@@ -1,0 +1,71 @@
+package pipeline
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// toLeg is a packet of port p to the MAC of a router's leg.
+func toLeg(p int, leg int, dst string, ttl int) string {
+	return fmt.Sprintf("in_port=%d,dl_src=%s,dl_dst=%s,icmp,nw_src=10.0.1.%d,nw_dst=%s,nw_ttl=%d", p, mac(p), mac(leg), p, dst, ttl)
+}
+
+func TestRouterElsewhere(t *testing.T) {
+	l := newLab(t, host().network(1, "gre", 100).port(1, 11).router(1, false, []string{"10.0.1.21", "10.0.1.32"}, 1))
+	l.check(t, []probe{
+		{"a leg is reached by the tunnel to the preferred gateway", "", toLeg(11, 101, "192.0.2.1", 64), "gre-0a000115"},
+		{"broadcasts reach all gateways", "", ip(11, mac(11), broadcast), "gre-0a000115 gre-0a000120"},
+	})
+	if actions := l.trace("br-int", arpAsk(11, mac(11), "10.0.1.11", "10.0.1.1")); !strings.Contains(actions, "op=2") {
+		t.Errorf("ARP for a leg is not answered on the host: %s", actions)
+	}
+}
+
+func TestDistributedRouter_routesAtTheSource(t *testing.T) {
+	in := scenarios()["distributed"]
+	in.Routers[routerID(1)].View.Legs[1].MTU = 1458
+	l := newLab(t, in)
+	l.check(t, []probe{
+		{"to a port of this host on another leg's subnet", "", toLeg(11, 101, "10.0.2.12", 64), "p12"},
+		{"to a port of another host: by the tunnel to that host", "", toLeg(11, 101, "10.0.2.22", 64), "gre-0a000120"},
+		{"to an unknown port: the gateway asks for it", "", toLeg(11, 101, "10.0.2.99", 64), "gre-0a000115"},
+		{"to the world: the gateway", "", toLeg(11, 101, "192.0.2.1", 64), "gre-0a000115"},
+		{"to the leg itself: the gateway", "", toLeg(11, 101, "10.0.2.1", 64), "gre-0a000115"},
+		{"with no hop left: the gateway says so", "", toLeg(11, 101, "10.0.2.12", 1), "gre-0a000115"},
+	})
+	actions := l.trace("br-int", toLeg(11, 101, "10.0.2.22", 64))
+	for _, want := range []string{"src=" + mac(102).String(), "dst=" + mac(22).String(), "ttl=63"} {
+		if !strings.Contains(actions, want) {
+			t.Errorf("routed packet lacks %s: %s", want, actions)
+		}
+	}
+}
+
+func TestDistributedRouter_leavesPacketsThatDoNotFitToTheGateway(t *testing.T) {
+	l := newLab(t, scenarios()["distributed"])
+	actions := l.trace("br-int", toLeg(11, 101, "10.0.2.12", 64))
+	if want := "check_pkt_len(size=1414,gt(gre-0a000115),le(set(eth(src=" + mac(102).String(); !strings.Contains(actions, want) {
+		t.Errorf("got %s, want %s", actions, want)
+	}
+}
+
+func TestStandbyGateway(t *testing.T) {
+	l := newLab(t, scenarios()["router-standby"])
+	l.check(t, []probe{
+		{"its own ports go to the gateway that answers", "", toLeg(11, 101, "192.0.2.1", 64), "gre-0a000115"},
+		{"a broadcast does not reach the leg", "", ip(11, mac(11), broadcast), "gre-0a000115 gre-0a000120"},
+		{"what comes by a tunnel is forwarded all the same", "br-tun", fromTunnel(3, 100, mac(21), mac(101)), "p101"},
+		{"a broadcast by a tunnel does not reach the leg", "br-tun", fromTunnel(3, 100, mac(21), broadcast), "p11"},
+	})
+}
+
+func TestActiveGateway(t *testing.T) {
+	l := newLab(t, scenarios()["router-active"])
+	l.check(t, []probe{
+		{"its own ports go to its leg", "", toLeg(11, 101, "192.0.2.1", 64), "p101"},
+		{"a broadcast reaches the leg", "br-tun", fromTunnel(3, 100, mac(21), broadcast), "p101 p11"},
+		{"the leg sends with its own MAC, from any address", "", "in_port=101,dl_src=" + mac(101).String() + ",dl_dst=" + mac(11).String() + ",ip,nw_src=192.0.2.1", "p11"},
+		{"and with no other", "", "in_port=101,dl_src=" + mac(7).String() + ",dl_dst=" + mac(11).String() + ",ip", ""},
+	})
+}
