@@ -19,7 +19,11 @@ func toRouter(r *model.RouterView) *Router {
 }
 
 func toLeg(l *model.LegView) *Leg {
-	return &Leg{PortId: l.PortID.UUID[:], NetworkId: l.NetworkID.UUID[:], Mac: toMAC(l.MAC), Addrs: toPrefixes(l.Addrs), Mtu: uint32(l.MTU)}
+	m := &Leg{PortId: l.PortID.UUID[:], NetworkId: l.NetworkID.UUID[:], Mac: toMAC(l.MAC), Addrs: toPrefixes(l.Addrs), Mtu: uint32(l.MTU)}
+	if !l.Scope.IsZero() {
+		m.Scope = l.Scope.UUID[:]
+	}
+	return m
 }
 
 func toFloating(f *model.FloatingView) *Floating {
@@ -56,7 +60,7 @@ func (r *reader) router(m *Router) *model.RouterView {
 func (r *reader) leg(m *Leg) model.LegView {
 	v := model.LegView{
 		PortID: model.PortID{UUID: r.id(m.GetPortId())}, NetworkID: model.NetworkID{UUID: r.id(m.GetNetworkId())},
-		MAC: r.mac(m.GetMac()), MTU: int(m.GetMtu()),
+		MAC: r.mac(m.GetMac()), MTU: int(m.GetMtu()), Scope: model.AddressScopeID{UUID: r.optionalID(m.GetScope())},
 	}
 	if v.MAC.IsZero() {
 		r.bad("a leg without a MAC address")

@@ -180,13 +180,14 @@ type LegView struct {
 	MAC       MAC
 	Addrs     []netip.Prefix // each address with the length of its subnet
 	MTU       int            // of the network, bytes
+	Scope     AddressScopeID // of the network's IPv4 subnets; zero: none
 }
 
 // ExternalView is a router's leg on its external network.
 type ExternalView struct {
 	LegView
 	NextHops []netip.Addr // gateways of the external network's subnets, at most one a family
-	SNAT     bool         // IPv4 from the legs' subnets leaves with the first IPv4 address of Addrs
+	SNAT     bool         // IPv4 from legs that are not of its scope leaves with the first IPv4 address of Addrs
 }
 
 // FloatingView is a floating IP of a router that the host serves or, when the router is

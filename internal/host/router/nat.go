@@ -23,8 +23,12 @@ const (
 	chainBottom      = "neutron-postrouting-bottom"
 )
 
-// fromOutside is the mark of packets that came by the external leg.
-const fromOutside = "0x2/0xffff"
+// Marks of packets, by the leg that they came by: fromOutside the external one, sameScope one whose network is in the
+// external network's address scope. Neutron keeps the upper half for scopes, too.
+const (
+	fromOutside = "0x2/0xffff"
+	sameScope   = "0x4000000/0xffff0000"
+)
 
 // Translation is one address, or ports of it, that stands for a fixed address. It is comparable.
 type Translation struct {
@@ -85,7 +89,13 @@ func translation(r *model.RouterView, floating []*model.FloatingView) (table.Rul
 		chains = append(chains, chain(chainForwards, forwards...))
 	}
 	source := []table.Rule{"-j " + chainFloatSNAT}
+	marks := []table.Rule{rulef("-i %s -j MARK --set-xmark %s", qg, fromOutside)}
 	if own := firstIPv4(r.External.Addrs); own.IsValid() && r.External.SNAT {
+		// Within an address scope addresses are routed as they are.
+		if scoped := marksOfScope(r); scoped != nil {
+			marks = append(marks, scoped...)
+			source = append(source, rulef("-o %s -m mark --mark %s -j ACCEPT", qg, sameScope))
+		}
 		source = append(source,
 			rulef("-o %s -j SNAT --to-source %s --random-fully", qg, own),
 			// From one leg to a floating IP of another: the answer must come back here.
@@ -102,7 +112,7 @@ func translation(r *model.RouterView, floating []*model.FloatingView) (table.Rul
 	mangle := []table.Chain{
 		builtin("PREROUTING", chainPrerouting),
 		chain(chainPrerouting, "-j "+chainMark),
-		chain(chainMark, rulef("-i %s -j MARK --set-xmark %s", qg, fromOutside)),
+		chain(chainMark, marks...),
 	}
 	// A segment of a connection that this host does not know, which another host may still serve:
 	// an answer of the kernel would reset it.
@@ -111,6 +121,17 @@ func translation(r *model.RouterView, floating []*model.FloatingView) (table.Rul
 		chain(chainInput, rulef("-i %s -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP", qg)),
 	}
 	return table.Ruleset{{Name: "mangle", Chains: mangle}, {Name: "nat", Chains: nat}, {Name: "filter", Chains: filter}}, out
+}
+
+// marksOfScope marks what comes by legs of the external network's address scope, nil when there are none.
+func marksOfScope(r *model.RouterView) []table.Rule {
+	var out []table.Rule
+	for i := range r.Legs {
+		if l := &r.Legs[i]; !l.Scope.IsZero() && l.Scope == r.External.Scope {
+			out = append(out, rulef("-i %s -j MARK --set-xmark %s", hoststate.LegName(l.PortID, false), sameScope))
+		}
+	}
+	return out
 }
 
 func firstIPv4(addrs []netip.Prefix) netip.Addr {

@@ -302,6 +302,12 @@ func (l *loop) affected(before, after *store.Snapshot, changes []store.Change) m
 				noteAll(l.networks[v.ID])
 			case *model.Subnet:
 				noteAll(l.networks[v.NetworkID])
+			case *model.SubnetPool: // may have changed its address scope
+				for _, s := range []*store.Snapshot{before, after} {
+					for sub := range s.SubnetsByPool(v.ID) {
+						noteAll(l.networks[sub.NetworkID])
+					}
+				}
 			case *model.Router:
 				noteAll(l.routers[v.ID])
 				for _, h := range v.Hosts {

@@ -157,6 +157,8 @@ func (d *differ) change(c store.Change) {
 	case *model.Subnet:
 		d.network(v.NetworkID)
 		d.networkRouters(v.NetworkID)
+	case *model.SubnetPool:
+		d.poolMoved(c, v.ID)
 	case *model.Router:
 		d.routerChange(c, v.ID)
 	case *model.FloatingIP:

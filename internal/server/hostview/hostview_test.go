@@ -153,7 +153,8 @@ func mutate(t *rapid.T, tx *store.Tx) {
 		tx.PutNetwork(n)
 	case 6:
 		n := pick("net", 3)
-		tx.PutSubnet(&model.Subnet{ID: subID(n), NetworkID: netID(n), CIDR: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(n), 0, 0}), 16), EnableDHCP: pick("dhcp", 2) == 0})
+		tx.PutSubnet(&model.Subnet{ID: subID(n), NetworkID: netID(n), CIDR: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(n), 0, 0}), 16), EnableDHCP: pick("dhcp", 2) == 0,
+			SubnetPoolID: model.SubnetPoolID{UUID: id(9, pick("pool", 2))}})
 	case 7:
 		n := pick("net", 3)
 		p := port(100+n, n, "")
@@ -188,7 +189,7 @@ func mutate(t *rapid.T, tx *store.Tx) {
 // may be there before its router, a floating IP after its port.
 func mutateRouting(t *rapid.T, tx *store.Tx) {
 	pick := func(label string, n int) int { return rapid.IntRange(0, n-1).Draw(t, label) }
-	switch pick("routing op", 8) {
+	switch pick("routing op", 9) {
 	case 0, 1:
 		r := &model.Router{ID: routerID(pick("router", 2)), AdminStateUp: true, Distributed: pick("distributed", 2) == 0}
 		r.Hosts = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"compute0", "compute1", "compute2"}), 0, 2, rapid.ID).Draw(t, "hosts")
@@ -223,6 +224,9 @@ func mutateRouting(t *rapid.T, tx *store.Tx) {
 		if pick("delete", 4) == 0 {
 			tx.DeleteFloatingIP(f.ID)
 		}
+	case 8:
+		tx.PutSubnetPool(&model.SubnetPool{ID: model.SubnetPoolID{UUID: id(9, pick("pool", 2))}, AddressScopeID: model.AddressScopeID{UUID: id(10, pick("scope", 2))},
+			Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
 	case 7:
 		w := &model.PortForwarding{
 			ID: model.PortForwardingID{UUID: id(8, pick("forwarding", 3))}, FloatingIPID: floatID(pick("floating", 3)), PortID: portID(pick("port", 12)),

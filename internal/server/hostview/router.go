@@ -62,7 +62,7 @@ func routerView(s *store.Snapshot, id model.RouterID) *model.RouterView {
 }
 
 func legView(s *store.Snapshot, p *model.Port) model.LegView {
-	l := model.LegView{PortID: p.ID, NetworkID: p.NetworkID, MAC: p.MAC}
+	l := model.LegView{PortID: p.ID, NetworkID: p.NetworkID, MAC: p.MAC, Scope: s.NetworkScope(p.NetworkID, 4)}
 	if n := s.Network(p.NetworkID); n != nil {
 		l.MTU = n.MTU
 	}
@@ -169,6 +169,20 @@ func (d *differ) networkRouters(id model.NetworkID) {
 			if r, ok := p.RouterOf(); ok {
 				d.router(r)
 			}
+		}
+	}
+}
+
+// poolMoved looks at the routers on the networks of a subnet pool that changed its address scope.
+func (d *differ) poolMoved(c store.Change, id model.SubnetPoolID) {
+	b, _ := c.Before.(*model.SubnetPool)
+	a, _ := c.After.(*model.SubnetPool)
+	if a != nil && b != nil && a.AddressScopeID == b.AddressScopeID {
+		return
+	}
+	for _, s := range []*store.Snapshot{d.old.snap, d.new.snap} {
+		for sub := range s.SubnetsByPool(id) {
+			d.networkRouters(sub.NetworkID)
 		}
 	}
 }
