@@ -30,11 +30,12 @@ const (
 type request struct {
 	api     *client.Client
 	verb    verb
-	body    client.Object   // of create, set and unset
-	query   url.Values      // of list
-	current client.Object   // the object as it is, for set and unset
-	merged  bool            // body was made of current: it holds only while that has not changed
-	tags    func() []string // the tags that the object shall have, nil: as they are
+	body    client.Object            // of create, set and unset
+	query   url.Values               // of list
+	keep    func(client.Object) bool // of list: what is shown of what the server answers; nil: all
+	current client.Object            // the object as it is, for set and unset
+	merged  bool                     // body was made of current: it holds only while that has not changed
+	tags    func() []string          // the tags that the object shall have, nil: as they are
 }
 
 // An option is one or two flags, and what they add to a request.
@@ -120,6 +121,7 @@ type list struct {
 	clearHelp            string
 	replace              bool // set gives it as it is, for the server merges
 	front                bool // set adds before what is there
+	here                 bool // list picks by the text itself, for the API has no such filter
 }
 
 func (l list) option() option {
@@ -136,8 +138,15 @@ func (l list) option() option {
 			if len(given.given) == 0 && !*empty {
 				return nil
 			}
-			if r.verb == onList {
+			if r.verb == onList && !l.here {
 				return r.filter(ctx, l.key, l.as, given.given)
+			}
+			if r.verb == onList {
+				r.query.Add("fields", l.key)
+				r.keep = func(o client.Object) bool {
+					return slices.ContainsFunc(o.List(l.key), func(v any) bool { return slices.Contains(given.given, plain(v)) })
+				}
+				return nil
 			}
 			values := []any{}
 			for _, text := range given.given {

@@ -63,7 +63,7 @@ func subnets() resource {
 				on: onCreate | onSet | onUnset, front: true, clear: "no-host-route", clearOn: onSet, clearHelp: "no routes; with --host-route, those given replace them"},
 			attr{flag: "ipv6-ra-mode", arg: "MODE", key: "ipv6_ra_mode", help: "who advertises routers, and how: dhcpv6-stateful, dhcpv6-stateless or slaac", as: modes, on: onCreate},
 			attr{flag: "ipv6-address-mode", arg: "MODE", key: "ipv6_address_mode", help: "where addresses come from: dhcpv6-stateful, dhcpv6-stateless or slaac", as: modes, on: onCreate},
-			list{flag: "service-type", arg: "OWNER", key: "service_types", help: "device owner of the ports that it is for, as network:floatingip", on: onCreate | onSet | onUnset | onList},
+			list{flag: "service-type", arg: "OWNER", key: "service_types", help: "device owner of the ports that it is for, as network:floatingip", on: onCreate | onSet | onUnset | onList, here: true},
 			toggle{key: "dns_publish_fixed_ip", on: onCreate | onSet,
 				yes: "dns-publish-fixed-ip", yesHelp: "its addresses are published in DNS", no: "no-dns-publish-fixed-ip", noHelp: "they are not (default when created)"},
 			attr{flag: "project", arg: "ID", key: "project_id", help: "project that owns it", on: onCreate | onList},

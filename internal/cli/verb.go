@@ -118,7 +118,7 @@ func (a app) list(r resource) *cobra.Command {
 				}
 			}
 		}
-		objects, err := pages.read(ctx, api, r.Resource, q.query)
+		objects, err := pages.read(ctx, api, r.Resource, q)
 		if err != nil {
 			return err
 		}
@@ -141,7 +141,8 @@ func pageFlags(f *flags) paging {
 }
 
 // read reads the pages of a list.
-func (p paging) read(ctx context.Context, api *client.Client, r client.Resource, query url.Values) ([]client.Object, error) {
+func (p paging) read(ctx context.Context, api *client.Client, r client.Resource, q *request) ([]client.Object, error) {
+	query := q.query
 	most := 0
 	if text := p.items.last(); text != "" {
 		most, _ = strconv.Atoi(text) // checked by its kind
@@ -157,6 +158,9 @@ func (p paging) read(ctx context.Context, api *client.Client, r client.Resource,
 	for o, err := range api.List(ctx, r, query) {
 		if err != nil {
 			return nil, err
+		}
+		if q.keep != nil && !q.keep(o) {
+			continue
 		}
 		if objects = append(objects, o); len(objects) == most {
 			break
