@@ -198,6 +198,7 @@ func (a *Agent) pass(ctx context.Context) error {
 
 	a.follow(a.host.Reach.Update(state, began))
 	joined := hoststate.Join(a.host, a.settings.GetL2Population(), a.view, state, a.vlans)
+	a.linger(joined, state, began)
 	for _, b := range a.bridges {
 		if err := b.greet(ctx); err != nil {
 			return err
@@ -410,7 +411,7 @@ func sameInput(a, b pipeline.Input) bool {
 	return a.L2Population == b.L2Population && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Peers, b.Peers) &&
 		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) &&
 		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt && a.Local.Services == b.Local.Services && a.Local.MeterLimit == b.Local.MeterLimit &&
-		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Filtered, b.Local.Filtered) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical) &&
+		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Filtered, b.Local.Filtered) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Lingering, b.Local.Lingering) && maps.Equal(a.Local.Physical, b.Local.Physical) &&
 		maps.Equal(a.Local.Watched, b.Local.Watched)
 }
 

@@ -10,6 +10,7 @@ import (
 	"weft/internal/host/hoststate"
 	"weft/internal/host/iptables"
 	"weft/internal/host/ovs/vsw"
+	"weft/internal/host/pipeline"
 	"weft/internal/host/router"
 	"weft/internal/model"
 )
@@ -28,6 +29,7 @@ type planned struct {
 	plan     *router.Plan
 	answers  bool // this host does so for the router
 	since    time.Time
+	quiet    time.Duration // after since, before the addresses are announced
 	retold   int  // how many of retell have passed since
 	made     bool // it has been in force: its legs may stay wired when a change of it fails
 }
@@ -134,6 +136,32 @@ var retell = [...]time.Duration{
 	200 * time.Millisecond, 500 * time.Millisecond, 800 * time.Millisecond, 1200 * time.Millisecond, 2 * time.Second, 4 * time.Second,
 }
 
+// How long a host that has begun to answer says nothing of a router's addresses. Who takes over from a host that is lost speaks at
+// once. Otherwise the one before still forwards, and knows of the connections that it translates: answers should come back
+// to it until the senders have changed over. Their packets then lead the answers here by themselves.
+const (
+	quietMove   = handOver / 2    // the senders are told at the same time as this host
+	quietReturn = 3 * time.Second // they see this host again when BFD comes up, at its slow first pace (RFC 5880, 6.8.3)
+)
+
+// quiet is how long that is for a router.
+func (a *Agent) quiet(v *model.RouterView) time.Duration {
+	lost, others := false, false
+	for _, g := range v.Gateways {
+		if g.Host != a.view.Host {
+			lost = lost || a.host.Reach.Lost[g.Tunnel]
+			others = others || !a.host.Reach.Lost[g.Tunnel]
+		}
+	}
+	switch {
+	case lost:
+		return 0
+	case others:
+		return quietReturn
+	}
+	return quietMove
+}
+
 // announceRouters tells the wires of the addresses of legs that this host answers for and did not before.
 // It is called when the flows that bring the answers are in force.
 func (a *Agent) announceRouters(j *hoststate.Joined, r *results, now time.Time) {
@@ -143,11 +171,15 @@ func (a *Agent) announceRouters(j *hoststate.Joined, r *results, now time.Time) 
 		}
 		answers := j.Pipeline.Routers[id].Active
 		if answers != p.answers {
-			p.answers, p.since, p.retold = answers, now, 0
+			p.answers, p.since, p.retold, p.quiet = answers, now, 0, a.quiet(p.view)
 			a.log.Info("router changes hands", "router", id, "answers", answers)
+			a.follow(p.quiet)
 			for _, after := range retell {
 				a.follow(after)
 			}
+		}
+		if answers && now.Sub(p.since) < p.quiet {
+			continue
 		}
 		for ; answers && p.retold < len(retell) && now.Sub(p.since) >= retell[p.retold]; p.retold++ {
 			a.routers.host.Retell(id)
@@ -155,6 +187,30 @@ func (a *Agent) announceRouters(j *hoststate.Joined, r *results, now time.Time) 
 		err := a.routers.host.Announce(id, func(leg model.PortID) bool { return answers && r.active[leg] })
 		if err != nil {
 			a.log.Warn("addresses of a router not announced", "router", id, "err", err)
+		}
+	}
+}
+
+// linger keeps tunnels for a moment that nothing needs any more: a router that goes to another host may still have answers
+// under way by the one before.
+func (a *Agent) linger(j *hoststate.Joined, state *vsw.State, now time.Time) {
+	wanted := map[pipeline.Tunnel]bool{}
+	for _, t := range j.Tunnels {
+		wanted[t] = true
+		delete(a.lingering, t)
+	}
+	for t := range a.tunnels {
+		if !wanted[t] {
+			a.lingering[t] = now.Add(handOver)
+			a.follow(handOver)
+		}
+	}
+	a.tunnels = wanted
+	for t, until := range a.lingering {
+		if now.Before(until) {
+			j.Linger(a.host, t, state)
+		} else {
+			delete(a.lingering, t)
 		}
 	}
 }

@@ -52,9 +52,11 @@ type Local struct {
 	// Filtered are the ports that tables IntEgressBase to IntForward filter, if
 	// they have port security. Of others, iptables is in charge.
 	Filtered map[model.PortID]bool
-	Tunnels  map[Tunnel]uint32   // on br-tun
-	Physical map[string]Physical // by the name of the physical network
-	Watched  map[Tunnel]bool     // of which the switch knows whether they are alive
+	Tunnels  map[Tunnel]uint32 // on br-tun
+	// Lingering are tunnels on br-tun that nothing is sent into any more, but that may still bring something.
+	Lingering map[Tunnel]uint32
+	Physical  map[string]Physical // by the name of the physical network
+	Watched   map[Tunnel]bool     // of which the switch knows whether they are alive
 	// MeterLimit is the highest id of a meter on br-int, 0 if the switch has none.
 	MeterLimit uint32
 }
