@@ -30,8 +30,8 @@ type planned struct {
 	answers  bool // this host does so for the router
 	since    time.Time
 	quiet    time.Duration // after since, before the addresses are announced
-	retold   int  // how many of retell have passed since
-	made     bool // it has been in force: its legs may stay wired when a change of it fails
+	retold   int           // how many of retell have passed since
+	made     bool          // it has been in force: its legs may stay wired when a change of it fails
 }
 
 func (a *Agent) openRouters(backend iptables.Backend, userspace bool) error {
@@ -136,13 +136,11 @@ var retell = [...]time.Duration{
 	200 * time.Millisecond, 500 * time.Millisecond, 800 * time.Millisecond, 1200 * time.Millisecond, 2 * time.Second, 4 * time.Second,
 }
 
-// How long a host that has begun to answer says nothing of a router's addresses. Who takes over from a host that is lost speaks at
-// once. Otherwise the one before still forwards, and knows of the connections that it translates: answers should come back
-// to it until the senders have changed over. Their packets then lead the answers here by themselves.
-const (
-	quietMove   = handOver / 2    // the senders are told at the same time as this host
-	quietReturn = 3 * time.Second // they see this host again when BFD comes up, at its slow first pace (RFC 5880, 6.8.3)
-)
+// quietReturn is how long a host that answers again for a router, while another that could still does, says nothing of the
+// router's addresses. The other still forwards, and knows of the connections that it translates: answers should
+// come back to it until the senders have changed over. They see this host again when BFD comes up, at its slow first
+// pace (RFC 5880, 6.8.3); their packets then lead the answers here by themselves.
+const quietReturn = 3 * time.Second
 
 // quiet is how long that is for a router.
 func (a *Agent) quiet(v *model.RouterView) time.Duration {
@@ -153,13 +151,10 @@ func (a *Agent) quiet(v *model.RouterView) time.Duration {
 			others = others || !a.host.Reach.Lost[g.Tunnel]
 		}
 	}
-	switch {
-	case lost:
-		return 0
-	case others:
+	if others && !lost {
 		return quietReturn
 	}
-	return quietMove
+	return 0
 }
 
 // announceRouters tells the wires of the addresses of legs that this host answers for and did not before.
