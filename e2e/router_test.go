@@ -445,6 +445,105 @@ func TestDistributedRouter_eastWestStaysOnTheGuestsHosts(t *testing.T) {
 	}
 }
 
+// TestDistributedRouter_floatingIPIsServedAtItsPort: the guest's own host has its floating IP; no gateway is needed for it.
+func TestDistributedRouter_floatingIPIsServedAtItsPort(t *testing.T) {
+	x := another(t, "f", 93, labcmd.Options{Compute: 2, Gateway: 1})
+	ext := x.external(t)
+	n, m := x.network(t, "10.92.0.0/24", nil), x.network(t, "10.93.0.0/24", nil)
+	r := x.router(t, ext, body{"distributed": true, "ha": false}, n, m)
+	open := x.group(t, "open")
+	x.rule(t, open, body{})
+	x.vm(t, "f-a", "compute1", n, in(open))
+	x.vm(t, "f-b", "compute2", m, in(open))
+	x.vm(t, "f-c", "compute1", m, in(open))
+	x.vm(t, "f-d", "compute1", n, in(open)) // without one
+	x.listen(t, "f-a", 8022)
+	var addrs []string
+	var first string
+	for _, vm := range []string{"f-a", "f-b", "f-c"} {
+		id, addr := x.floating(t, ext, body{"port_id": x.portOf(t, vm)})
+		if addrs = append(addrs, addr); first == "" {
+			first = id
+		}
+		x.outsideReaches(t, addr)
+	}
+	x.eventually(t, "compute1 serves two floating IPs", func() bool {
+		out, err := x.lab.Output(t.Context(), "compute1", "ip", "netns", "exec", "qrouter-"+r, "ip", "-4", "-o", "addr")
+		return err == nil && strings.Contains(out, addrs[0]+"/32") && strings.Contains(out, addrs[2]+"/32")
+	})
+	public := x.host(t, "compute1", "sh", "-c", "ip netns exec qrouter-"+r+" ip -4 -o addr | grep -oE ' 203\\.0\\.113\\.[0-9]+' | sort -u | wc -l; ip -4 -o addr | grep -c 203.0.113. || true")
+	if strings.Join(strings.Fields(public), " ") != "2 0" {
+		t.Errorf("public addresses of compute1: %s", public)
+	}
+	gateway := x.host(t, "network1", "ip", "netns", "exec", "qrouter-"+r, "ip", "-4", "-o", "addr")
+	for _, a := range addrs {
+		if strings.Contains(gateway, a) {
+			t.Errorf("the gateway has %s:\n%s", a, gateway)
+		}
+	}
+	forwarded := func() int {
+		sum := 0
+		for _, f := range strings.Fields(x.host(t, "network1", "sh", "-c", "cat /sys/class/net/q[rg]-*/statistics/rx_packets")) {
+			v, err := strconv.Atoi(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += v
+		}
+		return sum
+	}
+	x.reaches(t, "f-a", farAway)
+	before := forwarded()
+	if got := x.ping(t, "f-a", farAway, 100); got != 100 {
+		t.Errorf("%d of 100 pings out answered", got)
+	}
+	if out := x.outside(t, "ping", "-c", "100", "-i", "0.01", addrs[0]); !strings.Contains(out, " 100 received") {
+		t.Errorf("pings in: %s", out)
+	}
+	if after := forwarded(); after-before > 20 { // a neighbour's question now and then
+		t.Errorf("the gateway saw %d packets of 200 pings", after-before)
+	}
+	x.tcpFromOutside(t, "f-a", addrs[0])
+	t.Run("reaches others of the same router, here and elsewhere", func(t *testing.T) {
+		x.reaches(t, "f-a", addrs[1])
+		x.reaches(t, "f-a", addrs[2])
+	})
+	t.Run("a guest without one goes by the gateway", func(t *testing.T) {
+		x.reaches(t, "f-d", farAway)
+		x.reaches(t, "f-d", addrs[0])
+		x.reaches(t, "f-d", addrs[1])
+	})
+	t.Run("goes on without the gateway", func(t *testing.T) {
+		stop := x.pinging(t, "f-a", farAway)
+		if err := x.lab.KillHost(t.Context(), "network1"); err != nil {
+			t.Fatal(err)
+		}
+		if out := x.outside(t, "ping", "-c", "100", "-i", "0.01", addrs[0]); !strings.Contains(out, " 100 received") {
+			t.Errorf("pings in: %s", out)
+		}
+		if sent, lost := stop(); lost != 0 {
+			t.Errorf("%d of %d pings lost", lost, sent)
+		}
+		if got := x.ping(t, "f-d", farAway, 2); got != 0 {
+			t.Error("the gateway is still there")
+		}
+		if err := x.lab.StartHost(t.Context(), "network1"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Run("its removal cuts its connections", func(t *testing.T) {
+		in := x.dialIn(t, addrs[0], "8022")
+		began := time.Now()
+		x.must(t, "DELETE", "floatingips/"+first, "", nil)
+		x.eventually(t, "the connection is cut", func() bool { return !in.echoes(200 * time.Millisecond) })
+		if took := time.Since(began); took > 1500*time.Millisecond {
+			t.Errorf("the connection lived on for %s", took)
+		}
+		x.reaches(t, "f-a", farAway) // by the gateway
+		x.outsideReaches(t, addrs[2])
+	})
+}
+
 // routesIPv6 has a guest and the world outside speak with their own addresses.
 func (w *world) routesIPv6(t *testing.T, router, own string) {
 	n := w.must(t, "POST", "networks", "network", body{"name": t.Name()})["id"].(string)

@@ -2497,6 +2497,7 @@ type Floating struct {
 	PortId        []byte                 `protobuf:"bytes,6,opt,name=port_id,json=portId,proto3" json:"port_id,omitempty"`
 	PortHost      string                 `protobuf:"bytes,7,opt,name=port_host,json=portHost,proto3" json:"port_host,omitempty"`
 	Forwarding    []*Forwarding          `protobuf:"bytes,8,rep,name=forwarding,proto3" json:"forwarding,omitempty"`
+	AtPort        bool                   `protobuf:"varint,9,opt,name=at_port,json=atPort,proto3" json:"at_port,omitempty"` // port_host serves it, not the router's gateways
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2585,6 +2586,13 @@ func (x *Floating) GetForwarding() []*Forwarding {
 		return x.Forwarding
 	}
 	return nil
+}
+
+func (x *Floating) GetAtPort() bool {
+	if x != nil {
+		return x.AtPort
+	}
+	return false
 }
 
 type Forwarding struct {
@@ -2885,7 +2893,7 @@ const file_host_proto_rawDesc = "" +
 	"\bExternal\x12#\n" +
 	"\x03leg\x18\x01 \x01(\v2\x11.weft.host.v1.LegR\x03leg\x12\x1b\n" +
 	"\tnext_hops\x18\x02 \x03(\fR\bnextHops\x12\x12\n" +
-	"\x04snat\x18\x03 \x01(\bR\x04snat\"\xed\x01\n" +
+	"\x04snat\x18\x03 \x01(\bR\x04snat\"\x86\x02\n" +
 	"\bFloating\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1b\n" +
@@ -2896,7 +2904,8 @@ const file_host_proto_rawDesc = "" +
 	"\tport_host\x18\a \x01(\tR\bportHost\x128\n" +
 	"\n" +
 	"forwarding\x18\b \x03(\v2\x18.weft.host.v1.ForwardingR\n" +
-	"forwarding\"\xe0\x01\n" +
+	"forwarding\x12\x17\n" +
+	"\aat_port\x18\t \x01(\bR\x06atPort\"\xe0\x01\n" +
 	"\n" +
 	"Forwarding\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +

@@ -27,7 +27,7 @@ func toLeg(l *model.LegView) *Leg {
 }
 
 func toFloating(f *model.FloatingView) *Floating {
-	m := &Floating{Id: f.ID.UUID[:], Revision: f.Revision, RouterId: f.RouterID.UUID[:], Addr: toAddr(f.Addr), Fixed: toAddr(f.Fixed), PortHost: f.PortHost}
+	m := &Floating{Id: f.ID.UUID[:], Revision: f.Revision, RouterId: f.RouterID.UUID[:], Addr: toAddr(f.Addr), Fixed: toAddr(f.Fixed), PortHost: f.PortHost, AtPort: f.AtPort}
 	if !f.PortID.IsZero() {
 		m.PortId = f.PortID.UUID[:]
 	}
@@ -74,7 +74,7 @@ func (r *reader) leg(m *Leg) model.LegView {
 func (r *reader) floating(m *Floating) *model.FloatingView {
 	v := &model.FloatingView{
 		ID: model.FloatingIPID{UUID: r.id(m.GetId())}, Revision: m.GetRevision(), RouterID: model.RouterID{UUID: r.id(m.GetRouterId())},
-		Addr: r.addr(m.GetAddr()), Fixed: r.addr(m.GetFixed()), PortID: model.PortID{UUID: r.optionalID(m.GetPortId())}, PortHost: m.GetPortHost(),
+		Addr: r.addr(m.GetAddr()), Fixed: r.addr(m.GetFixed()), PortID: model.PortID{UUID: r.optionalID(m.GetPortId())}, PortHost: m.GetPortHost(), AtPort: m.GetAtPort(),
 	}
 	if !v.Addr.IsValid() {
 		r.bad("no address")

@@ -95,7 +95,7 @@ func delta(t *rapid.T) *model.ViewDelta {
 			Legs:     []model.LegView{leg(t)}, External: external(t), Routes: []model.Route{{Destination: prefix(t), NextHop: addr(t)}},
 		}},
 		Floating: []*model.FloatingView{{
-			ID: model.FloatingIPID{UUID: uuid(t)}, Revision: 2, RouterID: model.RouterID{UUID: uuid(t)}, Addr: addr(t), Fixed: addr(t), PortID: model.PortID{UUID: uuid(t)}, PortHost: "compute1",
+			ID: model.FloatingIPID{UUID: uuid(t)}, Revision: 2, RouterID: model.RouterID{UUID: uuid(t)}, Addr: addr(t), Fixed: addr(t), PortID: model.PortID{UUID: uuid(t)}, PortHost: "compute1", AtPort: true,
 		}, {
 			ID: model.FloatingIPID{UUID: uuid(t)}, RouterID: model.RouterID{UUID: uuid(t)}, Addr: addr(t),
 			Forwarding: []model.ForwardingView{{ID: model.PortForwardingID{UUID: uuid(t)}, Protocol: 6, Internal: addr(t), ExternalMin: 80, ExternalMax: 90, InternalMin: 8080, InternalMax: 8090}},

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"crypto/sha256"
 	"net/netip"
 	"slices"
 )
@@ -167,6 +168,13 @@ func (r *RouterView) ServedBy(host string) bool {
 	return r.AdminStateUp && slices.ContainsFunc(r.Gateways, func(g GatewayView) bool { return g.Host == host })
 }
 
+// MACAt is the MAC address with which a host that is none of the router's gateways speaks on the external network. It
+// depends on nothing but the router and the host, so that a restart changes nothing for the neighbours.
+func (r *RouterView) MACAt(host string) MAC {
+	sum := sha256.Sum256(append(r.ID.UUID[:], host...))
+	return MAC{0xfa, 0x16, 0x3e, sum[0], sum[1], sum[2]}
+}
+
 // GatewayView is a host that serves a router.
 type GatewayView struct {
 	Host   string
@@ -181,6 +189,11 @@ type LegView struct {
 	Addrs     []netip.Prefix // each address with the length of its subnet
 	MTU       int            // of the network, bytes
 	Scope     AddressScopeID // of the network's IPv4 subnets; zero: none
+}
+
+// Reaches reports whether an address is on one of the leg's subnets, and not the leg's own.
+func (l *LegView) Reaches(a netip.Addr) bool {
+	return slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Contains(a) && p.Addr() != a })
 }
 
 // ExternalView is a router's leg on its external network.
@@ -200,6 +213,7 @@ type FloatingView struct {
 	Fixed      netip.Addr // invalid: not associated, Forwardings only
 	PortID     PortID     // of Fixed; zero when that is invalid
 	PortHost   string     // where that port is bound, empty for nowhere
+	AtPort     bool       // PortHost serves it, not the router's gateways
 	Forwarding []ForwardingView
 }
 

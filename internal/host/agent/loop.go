@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -388,7 +389,7 @@ func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results)
 		}
 	}
 	if reached {
-		for _, id := range out.Wired {
+		for _, id := range slices.Concat(out.Wired, out.External) {
 			r.wired(id)
 		}
 	}
@@ -409,7 +410,7 @@ func (a *Agent) compute(in pipeline.Input) *pipeline.Output {
 // sameInput compares inputs by their objects, which do not change.
 func sameInput(a, b pipeline.Input) bool {
 	return a.L2Population == b.L2Population && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Peers, b.Peers) &&
-		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) &&
+		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) && maps.Equal(a.Floating, b.Floating) &&
 		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt && a.Local.Services == b.Local.Services && a.Local.MeterLimit == b.Local.MeterLimit &&
 		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Filtered, b.Local.Filtered) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Lingering, b.Local.Lingering) && maps.Equal(a.Local.Physical, b.Local.Physical) &&
 		maps.Equal(a.Local.Watched, b.Local.Watched)

@@ -27,6 +27,7 @@ type planned struct {
 	view     *model.RouterView
 	floating []*model.FloatingView
 	plan     *router.Plan
+	atPorts  bool // this host is none of its gateways, and serves floating IPs of its own ports
 	answers  bool // this host does so for the router
 	since    time.Time
 	quiet    time.Duration // after since, before the addresses are announced
@@ -64,18 +65,26 @@ func (a *Agent) losesRouter(served []model.RouterID) bool {
 	})
 }
 
-// update plans the routers of a view that the host serves, and returns the plans.
+// update plans the routers of a view that the host serves, whole or for the floating IPs of its own ports, and returns the plans.
 func (r *routers) update(view *model.HostView) []*router.Plan {
 	floating := map[model.RouterID][]*model.FloatingView{}
+	for id, v := range view.Routers {
+		if v.ServedBy(view.Host) {
+			floating[id] = nil
+		}
+	}
 	for _, f := range view.Floating {
-		floating[f.RouterID] = append(floating[f.RouterID], f)
+		if _, ok := floating[f.RouterID]; ok {
+			floating[f.RouterID] = append(floating[f.RouterID], f)
+		}
+	}
+	atPorts := map[model.RouterID]bool{}
+	for v, f := range hoststate.AtPorts(view) {
+		floating[v.ID], atPorts[v.ID] = append(floating[v.ID], f), true
 	}
 	var out []*router.Plan
-	for id, v := range view.Routers {
-		if !v.ServedBy(view.Host) {
-			continue
-		}
-		mine := floating[id]
+	for id, mine := range floating {
+		v := view.Routers[id]
 		slices.SortFunc(mine, func(x, y *model.FloatingView) int { return x.ID.Compare(y.ID.UUID) })
 		p := r.plans[id]
 		if p == nil {
@@ -83,12 +92,17 @@ func (r *routers) update(view *model.HostView) []*router.Plan {
 			r.plans[id] = p
 		}
 		if p.view != v || !slices.Equal(p.floating, mine) {
-			p.view, p.floating, p.plan = v, mine, router.Compute(v, mine)
+			p.view, p.floating = v, mine
+			if p.atPorts = atPorts[id]; p.atPorts {
+				p.plan = router.ComputeAtPorts(v, view.Host, mine)
+			} else {
+				p.plan = router.Compute(v, mine)
+			}
 		}
 		out = append(out, p.plan)
 	}
 	for id := range r.plans {
-		if v := view.Routers[id]; v == nil || !v.ServedBy(view.Host) {
+		if _, ok := floating[id]; !ok {
 			delete(r.plans, id)
 		}
 	}
@@ -164,7 +178,7 @@ func (a *Agent) announceRouters(j *hoststate.Joined, r *results, now time.Time) 
 		if !p.made {
 			continue
 		}
-		answers := j.Pipeline.Routers[id].Active
+		answers := j.Pipeline.Routers[id].Active || p.atPorts
 		if answers != p.answers {
 			p.answers, p.since, p.retold, p.quiet = answers, now, 0, a.quiet(p.view)
 			a.log.Info("router changes hands", "router", id, "answers", answers)
@@ -213,6 +227,7 @@ func (a *Agent) linger(j *hoststate.Joined, state *vsw.State, now time.Time) {
 // unwire takes a leg out of what is wanted of the switch.
 func unwire(j *hoststate.Joined, l *router.Leg) {
 	delete(j.Pipeline.Ports, l.Port)
+	delete(j.Pipeline.Local.Ports, l.Port)
 	j.Desired.Ports = slices.DeleteFunc(j.Desired.Ports, func(p vsw.DesiredPort) bool { return p.Name == l.Name })
 }
 

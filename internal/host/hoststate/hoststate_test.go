@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -233,5 +234,47 @@ func TestJoin_routersThatAreDownHaveNoLegs(t *testing.T) {
 	}
 	if string(got) != "\x03\x05\x07" {
 		t.Errorf("legs %v", got)
+	}
+}
+
+// TestJoin_legsForFloatingIPsAtPorts: a host that serves a floating IP of its own port has the router's leg on that port's
+// network and the external one with its own MAC, and of a router that it has no such port of, none.
+func TestJoin_legsForFloatingIPsAtPorts(t *testing.T) {
+	leg := func(n byte, network int, addr string) model.LegView {
+		return model.LegView{PortID: model.PortID{UUID: model.UUID{n, 6: 0x40, 8: 0x80}}, NetworkID: netID(network), MAC: model.MAC{0xfa, 0x16, 0x3e, 0, 0, n}, Addrs: []netip.Prefix{netip.MustParsePrefix(addr)}}
+	}
+	view := model.NewHostView("compute1")
+	for n := range 3 {
+		view.Networks[netID(n)] = &model.NetworkView{ID: netID(n), Segment: model.Segment{Type: model.TypeGRE, Tag: uint32(n + 1)}}
+	}
+	r := &model.RouterView{
+		ID: model.RouterID{UUID: model.UUID{9}}, AdminStateUp: true, Distributed: true, Gateways: []model.GatewayView{{Host: "network1"}},
+		Legs: []model.LegView{leg(0xa0, 0, "10.0.0.1/24"), leg(0xa1, 1, "10.0.1.1/24")}, External: &model.ExternalView{LegView: leg(0xae, 2, "203.0.113.5/24")},
+	}
+	view.Routers[r.ID] = r
+	f := &model.FloatingView{ID: model.FloatingIPID{UUID: model.UUID{7}}, RouterID: r.ID, Addr: netip.MustParseAddr("203.0.113.9"), Fixed: netip.MustParseAddr("10.0.1.7"), PortHost: "compute1", AtPort: true}
+	view.Floating[f.ID] = f
+	legs := func() (out []string) {
+		for _, p := range Join(Config{}, true, view, &vsw.State{}, NewVLANs()).Desired.Ports {
+			if IsLeg(p.Name) {
+				out = append(out, p.Name+" "+p.ExternalIDs["attached-mac"])
+			}
+		}
+		return out
+	}
+	want := []string{"qg-ae000000-00 " + r.MACAt("compute1").String(), "qr-a1000000-00 fa:16:3e:00:00:a1"}
+	if got := legs(); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	for name, spoil := range map[string]func(*model.FloatingView){
+		"the gateways serve it":       func(f *model.FloatingView) { f.AtPort = false },
+		"the port is on another host": func(f *model.FloatingView) { f.PortHost = "compute2" },
+	} {
+		other := *f
+		spoil(&other)
+		view.Floating[f.ID] = &other
+		if got := legs(); len(got) != 0 {
+			t.Errorf("%s: got %v", name, got)
+		}
 	}
 }

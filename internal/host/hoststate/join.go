@@ -158,6 +158,7 @@ func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLA
 	for id, r := range view.Routers {
 		j.Pipeline.Routers[id] = pipeline.Router{View: r, Active: r.ServedBy(view.Host) && cfg.Reach.answers(r, view.Host)}
 	}
+	j.atPorts(view, s)
 	j.tunnels(cfg, view, s)
 	return j
 }
@@ -269,11 +270,16 @@ func (j *Joined) port(p *model.PortView, dev *vsw.Interface) {
 	if n := st.OFPort(); n > 0 {
 		j.Pipeline.Local.Ports[p.ID] = n
 	}
-	// Neutron's agent keeps the same keys there, and reads them after a restart.
-	want.Tag = vsw.Tag(int(st.VLAN))
+	j.wantOn(n, want)
+}
+
+// wantOn wants a port on a network. Neutron's agent keeps the same keys there, and reads them after a restart.
+func (j *Joined) wantOn(n pipeline.Network, want vsw.DesiredPort) {
+	segment := n.View.Segment
+	want.Tag = vsw.Tag(int(n.VLAN))
 	want.OtherConfig = map[string]string{
-		"net_uuid": p.NetworkID.String(), "network_type": string(n.View.Segment.Type), "physical_network": n.View.Segment.Physical,
-		"segmentation_id": strconv.Itoa(int(n.View.Segment.Tag)), "tag": strconv.Itoa(int(st.VLAN)),
+		"net_uuid": n.View.ID.String(), "network_type": string(segment.Type), "physical_network": segment.Physical,
+		"segmentation_id": strconv.Itoa(int(segment.Tag)), "tag": strconv.Itoa(int(n.VLAN)),
 	}
 	j.Desired.Ports = append(j.Desired.Ports, want)
 }

@@ -1,6 +1,7 @@
 package hoststate
 
 import (
+	"iter"
 	"strings"
 
 	"weft/internal/host/ovs/vsw"
@@ -50,9 +51,55 @@ func servesLeg(view *model.HostView, p *model.PortView) bool {
 
 // legPort is a leg's port on br-int, with what Neutron's agent writes there.
 func legPort(p *model.PortView) vsw.DesiredPort {
+	return namedLeg(LegName(p.ID, p.DeviceOwner == model.OwnerRouterGateway), p.ID, p.MAC)
+}
+
+func namedLeg(name string, port model.PortID, mac model.MAC) vsw.DesiredPort {
 	return vsw.DesiredPort{
-		Bridge: BrInt, Name: LegName(p.ID, p.DeviceOwner == model.OwnerRouterGateway),
-		ExternalIDs: map[string]string{"iface-id": p.ID.String(), "attached-mac": p.MAC.String(), "iface-status": "active"},
+		Bridge: BrInt, Name: name,
+		ExternalIDs: map[string]string{"iface-id": port.String(), "attached-mac": mac.String(), "iface-status": "active"},
+	}
+}
+
+// AtPorts yields the floating IPs that a host serves for its own ports, with their routers. The host is none of their gateways.
+func AtPorts(view *model.HostView) iter.Seq2[*model.RouterView, *model.FloatingView] {
+	return func(yield func(*model.RouterView, *model.FloatingView) bool) {
+		for _, f := range view.Floating {
+			r := view.Routers[f.RouterID]
+			if !f.AtPort || f.PortHost != view.Host || r == nil || !r.AdminStateUp || r.External == nil || r.ServedBy(view.Host) {
+				continue
+			}
+			if !yield(r, f) {
+				return
+			}
+		}
+	}
+}
+
+// atPorts wants the legs of routers that serve floating IPs for ports of this host.
+func (j *Joined) atPorts(view *model.HostView, s *vsw.State) {
+	j.Pipeline.Floating = map[model.FloatingIPID]*model.FloatingView{}
+	legs := map[string]bool{}
+	leg := func(l *model.LegView, external bool, mac model.MAC) {
+		name := LegName(l.PortID, external)
+		n, ok := j.Pipeline.Networks[l.NetworkID]
+		if !ok || legs[name] {
+			return
+		}
+		legs[name] = true
+		if o := ofport(s, name); o != 0 {
+			j.Pipeline.Local.Ports[l.PortID] = o
+		}
+		j.wantOn(n, namedLeg(name, l.PortID, mac))
+	}
+	for r, f := range AtPorts(view) {
+		j.Pipeline.Floating[f.ID] = f
+		leg(&r.External.LegView, true, r.MACAt(view.Host))
+		for i := range r.Legs {
+			if r.Legs[i].Reaches(f.Fixed) {
+				leg(&r.Legs[i], false, r.Legs[i].MAC)
+			}
+		}
 	}
 }
 

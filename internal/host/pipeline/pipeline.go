@@ -24,6 +24,9 @@ type Input struct {
 
 	Host    string // this host, as RouterView.Gateways names it
 	Routers map[model.RouterID]Router
+	// Floating are the floating IPs that this host serves for its own ports. The legs that their routers have here for it are
+	// in Local.Ports.
+	Floating map[model.FloatingIPID]*model.FloatingView
 }
 
 // Router is a router that the host serves, or that has a leg on one of its networks.
@@ -87,6 +90,8 @@ type Output struct {
 	Tunnels []Tunnel
 	// Wired are the ports whose flows are all in BrInt, in order of their ids.
 	Wired []model.PortID
+	// External are the external legs, none of Input.Ports, by which floating IPs are served at their ports.
+	External []model.PortID
 	// Problems are objects that could not be honoured in full. All others are.
 	Problems []Problem
 }
@@ -128,10 +133,13 @@ func Compute(in Input) Output {
 		}
 	}
 	routers := b.distributedRouters()
-	b.routeFixed(routers)
+	if len(routers) > 0 || b.servesAtPorts() {
+		b.routeFixed()
+	}
 	for _, d := range routers {
 		b.route(d)
 	}
+	b.serveAtPorts(routers)
 	return b.output()
 }
 
@@ -152,8 +160,9 @@ type network struct {
 	advertised bool
 	ports      []port // wired, in order of their ids
 	peers      []*model.PeerView
-	legs       []leg               // of routers, here or elsewhere
-	remotes    []uint32            // tunnel ports of hosts with a port on the network, in order
+	legs       []leg    // of routers, here or elsewhere
+	remotes    []uint32 // tunnel ports of hosts with a port on the network, in order
+	atPorts    []atPort
 	claimed    map[netip.Addr]bool // answered by TunARP
 }
 
@@ -195,6 +204,7 @@ func newBuilder(in Input) *builder {
 	byID := b.checkNetworks()
 	b.checkLegs(byID)
 	b.checkPorts(byID)
+	b.checkAtPorts(byID)
 	b.checkPeers(byID)
 	return b
 }

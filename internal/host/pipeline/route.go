@@ -3,7 +3,6 @@ package pipeline
 import (
 	"encoding/binary"
 	"net/netip"
-	"slices"
 
 	"weft/internal/host/flow"
 	"weft/internal/model"
@@ -17,10 +16,7 @@ import (
 const ethernetHeader = 14
 
 // routeFixed makes the flows that are there when a distributed router is.
-func (b *builder) routeFixed(routers []*distributed) {
-	if len(routers) == 0 {
-		return
-	}
+func (b *builder) routeFixed() {
 	c := Cookie(model.KindHost, model.UUID{})
 	onward := flow.GotoTable{Table: IntRateLimit}
 	for _, ip := range []func() flow.Match{flow.MatchIPv4, flow.MatchIPv6} {
@@ -129,9 +125,8 @@ func (b *builder) deliverRouted(d *distributed, l routedLeg) {
 	deliver := func(kind model.ObjectKind, port model.PortID, mac model.MAC, addrs []netip.Addr) {
 		for _, a := range addrs {
 			a = a.Unmap()
-			onLeg := slices.ContainsFunc(l.view.Addrs, func(p netip.Prefix) bool { return p.Contains(a) && p.Addr() != a })
 			dst := netip.PrefixFrom(a, a.BitLen())
-			if !onLeg || d.taken(dst) {
+			if !l.view.Reaches(a) || d.taken(dst) {
 				continue
 			}
 			b.brInt(Cookie(kind, port.UUID), IntRouted, prioHop, d.to(dst),

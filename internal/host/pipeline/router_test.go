@@ -69,3 +69,30 @@ func TestActiveGateway(t *testing.T) {
 		{"and with no other", "", "in_port=101,dl_src=" + mac(7).String() + ",dl_dst=" + mac(11).String() + ",ip", ""},
 	})
 }
+
+func TestFloatingAtPort(t *testing.T) {
+	in := scenarios()["at-port"]
+	l := newLab(t, in)
+	own := in.Routers[routerID(1)].View.MACAt(in.Host)
+	fromLeg := func(dst string) string {
+		return fmt.Sprintf("in_port=70,dl_src=%s,dl_dst=%s,icmp,nw_src=198.51.100.1,nw_dst=%s,nw_ttl=63", mac(101), mac(11), dst)
+	}
+	l.check(t, []probe{
+		{"to the world: the leg on this host", "", toLeg(11, 101, "198.51.100.1", 64), "p70"},
+		{"to a port of another host: by the tunnel to that host", "", toLeg(11, 101, "10.0.2.22", 64), "gre-0a000120"},
+		{"to an unknown port of a subnet: the gateway", "", toLeg(11, 101, "10.0.2.99", 64), "gre-0a000115"},
+		{"by a user's route: the gateway", "", toLeg(11, 101, "192.0.2.1", 64), "gre-0a000115"},
+		{"another port to the world: the gateway", "", toLeg(13, 101, "198.51.100.1", 64), "gre-0a000115"},
+		{"from the leg: the port", "", fromLeg("10.0.1.11"), "p11"},
+		{"from the leg to another port: nowhere", "", fromLeg("10.0.1.13"), ""},
+		{"from the external leg: the physical network", "", fmt.Sprintf("in_port=73,dl_src=%s,dl_dst=%s,ip,nw_src=203.0.113.130", own, mac(7)), "br-ex nic"},
+		{"from the external leg with the gateways' MAC: nowhere", "", fmt.Sprintf("in_port=73,dl_src=%s,dl_dst=%s,ip,nw_src=203.0.113.130", mac(103), mac(7)), ""},
+	})
+	if actions := l.trace("br-int", arpAsk(11, mac(11), "10.0.1.11", "10.0.1.1")); !strings.Contains(actions, "op=2") || strings.Contains(actions, "gre") {
+		t.Errorf("ARP for the leg is not answered on the host: %s", actions)
+	}
+	ask := fmt.Sprintf("in_port=70,dl_src=%s,dl_dst=%s,arp,arp_op=1,arp_spa=10.0.1.1,arp_tpa=10.0.1.11", mac(101), broadcast)
+	if actions := l.trace("br-int", ask); !strings.Contains(actions, "op=2") {
+		t.Errorf("ARP of the leg for its port is not answered: %s", actions)
+	}
+}

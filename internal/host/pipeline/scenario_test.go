@@ -119,6 +119,20 @@ func (in Input) here(r int, active bool) Input {
 	return in
 }
 
+// floating has this host serve a floating IP of port p on network n by router r, whose external network is 3. The router's
+// legs here are ports 70 (on n) and 73.
+func (in Input) floating(r, n, p int) Input {
+	v := in.Routers[routerID(r)].View
+	v.External = &model.ExternalView{LegView: model.LegView{
+		PortID: portID(100*r + 3), NetworkID: netID(3), MAC: mac(100*r + 3), MTU: 1500, Addrs: []netip.Prefix{netip.MustParsePrefix("203.0.113.120/24")},
+	}}
+	v.Routes = []model.Route{{Destination: netip.MustParsePrefix("192.0.2.0/24"), NextHop: addr("10.0.1.99")}}
+	in.Local.Ports[portID(100*r+n)], in.Local.Ports[portID(100*r+3)] = 70, 73
+	f := &model.FloatingView{ID: model.FloatingIPID{UUID: uuid(0x50, p)}, RouterID: v.ID, Addr: addr("203.0.113.130"), Fixed: in.Ports[portID(p)].FixedIPs[0].Addr, PortID: portID(p), AtPort: true}
+	in.Floating = map[model.FloatingIPID]*model.FloatingView{f.ID: f}
+	return in
+}
+
 // scenarios are the hosts whose flows are kept as goldens.
 func scenarios() map[string]Input {
 	learning := host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12).
@@ -161,6 +175,9 @@ func scenarios() map[string]Input {
 		return host().network(1, model.TypeGRE, 100).port(1, 11).peer(1, 21, "10.0.1.32").router(1, false, two, 1).here(1, active)
 	}
 
+	atPort := host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 13).network(2, model.TypeGRE, 200).port(2, 12).peer(2, 22, "10.0.1.32").
+		network(3, model.TypeFlat, 0).router(1, true, []string{"10.0.1.21"}, 1, 2).floating(1, 1, 11)
+
 	filtered := host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 12).port(1, 13)
 	filtered.Ports[portID(13)].AddressPairs = []model.AddressPair{{Prefix: netip.MustParsePrefix("10.0.1.200/32"), MAC: model.MAC{0, 0, 0x5e, 0, 1, 7}}}
 	for _, p := range []int{11, 13} {
@@ -173,6 +190,7 @@ func scenarios() map[string]Input {
 		"router-active":  served(true),
 		"router-standby": served(false),
 		"distributed":    narrow,
+		"at-port":        atPort,
 		"services":       services,
 		"filtered":       filtered,
 		"empty":          host(),

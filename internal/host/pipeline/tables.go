@@ -108,6 +108,8 @@ const (
 	prioToLeg     = 5     // IntLocalEgress: to a leg of a distributed router
 	prioRefused   = 100   // IntRoute, IntRouted: the gateway answers with an error
 	prioSubnet    = 10    // IntRoute: a leg's subnet
+	prioKept      = 6     // IntRoute: a subnet or a user's route that the gateway takes
+	prioOutward   = 5     // IntRoute: the rest of a port whose floating IP is served here
 	prioHop       = 10    // IntRouted: a port on it
 	prioLocal     = 100   // IntDeliver: MAC of a port of this host
 	prioStandby   = 101   // IntDeliver: leg of a router that another host answers for, from the uplink

@@ -49,11 +49,10 @@ func routerOfNetns(name string) (model.RouterID, bool) {
 	return model.RouterID{UUID: id}, err == nil && Netns(model.RouterID{UUID: id}) == name
 }
 
-// Compute plans a router. floating are the floating IPs of this router, in any order.
+// Compute plans a router as its gateways have it. floating are the floating IPs of this router, in any order; those
+// that are served at their ports are left to other hosts.
 func Compute(r *model.RouterView, floating []*model.FloatingView) *Plan {
-	floating = slices.SortedFunc(slices.Values(floating), func(a, b *model.FloatingView) int {
-		return cmp.Or(a.Addr.Compare(b.Addr), bytes.Compare(a.ID.UUID[:], b.ID.UUID[:]))
-	})
+	floating = slices.DeleteFunc(sorted(floating), func(f *model.FloatingView) bool { return f.AtPort })
 	p := &Plan{ID: r.ID}
 	for i := range r.Legs {
 		p.Legs = append(p.Legs, legOf(&r.Legs[i], false))
@@ -73,6 +72,12 @@ func Compute(r *model.RouterView, floating []*model.FloatingView) *Plan {
 	p.routes(r)
 	p.NAT, p.Translated = translation(r, floating)
 	return p
+}
+
+func sorted(floating []*model.FloatingView) []*model.FloatingView {
+	return slices.SortedFunc(slices.Values(floating), func(a, b *model.FloatingView) int {
+		return cmp.Or(a.Addr.Compare(b.Addr), bytes.Compare(a.ID.UUID[:], b.ID.UUID[:]))
+	})
 }
 
 func btoi(b bool) int {

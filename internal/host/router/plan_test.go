@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,6 +128,46 @@ func TestCompute(t *testing.T) {
 			t.Error("the rules differ")
 		}
 	})
+}
+
+// TestComputeAtPorts: a host that serves floating IPs of its own ports has their addresses, and no other public one.
+func TestComputeAtPorts(t *testing.T) {
+	r, floating := sample()
+	r.Distributed = true
+	for _, f := range floating[:2] {
+		f.AtPort = true
+	}
+	p := ComputeAtPorts(r, "compute1", floating[:2])
+	outer := p.Legs[len(p.Legs)-1]
+	if want := prefixes("203.0.113.130/32", "203.0.113.131/32"); !outer.External || !slices.Equal(outer.Addrs, want) {
+		t.Errorf("external leg %+v", outer)
+	}
+	if other := ComputeAtPorts(r, "compute2", floating[:2]).Legs[2]; outer.MAC == r.External.MAC || outer.MAC == other.MAC || outer.MAC[0] != 0xfa {
+		t.Errorf("MAC %s, the other host's %s, the gateways' %s", outer.MAC, other.MAC, r.External.MAC)
+	}
+	if len(p.Legs) != 3 || p.Legs[0].MAC != r.Legs[0].MAC {
+		t.Errorf("legs %+v", p.Legs)
+	}
+	if one := ComputeAtPorts(r, "compute1", floating[:1]); len(one.Legs) != 2 || one.Legs[0].Name != "qr-12000000-12" {
+		t.Errorf("a network without such a port has a leg: %+v", one.Legs)
+	}
+	var routes []string
+	for _, x := range p.Routes {
+		routes = append(routes, x.Dst.String()+" "+x.Gateway.String())
+	}
+	if got := strings.Join(routes, "|"); got != "203.0.113.0/24 invalid IP|0.0.0.0/0 203.0.113.1" {
+		t.Errorf("routes %s", got)
+	}
+	if rules := p.NAT.Text(); strings.Contains(rules, "203.0.113.120") || !strings.Contains(rules, "-s 10.0.0.7/32 -j SNAT --to-source 203.0.113.130") {
+		t.Errorf("rules %s", rules)
+	}
+	gateway := Compute(r, floating)
+	if text := gateway.NAT.Text(); strings.Contains(text, "203.0.113.130") || !strings.Contains(text, "203.0.113.132") {
+		t.Errorf("the gateway's rules %s", text)
+	}
+	if got := gateway.Legs[2].Addrs; !slices.Equal(got, prefixes("203.0.113.120/24", "2001:db8:113::5/64", "203.0.113.132/32")) {
+		t.Errorf("the gateway's addresses %v", got)
+	}
 }
 
 // TestTranslation_golden keeps the rules in sight; iptables-restore has to take them, and print them as we do.

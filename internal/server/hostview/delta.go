@@ -1,6 +1,7 @@
 package hostview
 
 import (
+	"maps"
 	"reflect"
 
 	"weft/internal/model"
@@ -96,6 +97,11 @@ func movesScope(before, after *store.Snapshot, changes []store.Change, scope *Sc
 				if _, ok := scope.Networks[v.ID]; ok && segmentsMoved(c) {
 					return true
 				}
+			case *model.FloatingIP:
+				s := []*store.Snapshot{before, after}[i]
+				if local(s, s.Port(v.PortID), host) {
+					return true
+				}
 			case *model.SecurityGroupRule:
 				if _, ok := scope.Groups[v.GroupID]; ok && !v.RemoteGroup.IsZero() {
 					return true
@@ -153,6 +159,7 @@ func (d *differ) change(c store.Change) {
 		d.networkRouters(v.ID)
 		if segmentsMoved(c) {
 			d.networkPeers(v.ID)
+			d.networkFloating(v.ID)
 		}
 	case *model.Subnet:
 		d.network(v.NetworkID)
@@ -181,11 +188,14 @@ func (d *differ) change(c store.Change) {
 	}
 }
 
-// hostMoved looks at the peers on a host whose tunnel address changed, and
+// hostMoved looks at the floating IPs on a host whose bridges changed, the peers on one whose tunnel address did, and
 // at all networks when it is the view's own host.
 func (d *differ) hostMoved(c store.Change, name string) {
 	b, _ := c.Before.(*model.Host)
 	a, _ := c.After.(*model.Host)
+	if a == nil || b == nil || !maps.Equal(a.Mappings, b.Mappings) {
+		d.hostFloating(name)
+	}
 	if name == d.new.host {
 		for id := range d.new.scope.Networks {
 			d.network(id)

@@ -213,7 +213,7 @@ func mutateRouting(t *rapid.T, tx *store.Tx) {
 	case 5:
 		tx.DeletePort(portID(300 + 10*pick("router", 2) + pick("net", 3)))
 	case 6:
-		f := &model.FloatingIP{ID: floatID(pick("floating", 3)), NetworkID: netID(2), Addr: netip.AddrFrom4([4]byte{203, 0, 113, byte(pick("addr", 9) + 10)})}
+		f := &model.FloatingIP{ID: floatID(pick("floating", 3)), NetworkID: netID(pick("external net", 3)), Addr: netip.AddrFrom4([4]byte{203, 0, 113, byte(pick("addr", 9) + 10)})}
 		if pick("routed", 4) > 0 {
 			f.RouterID = routerID(pick("router", 2))
 		}
@@ -346,5 +346,55 @@ func TestDelta_oneMemberIsOneObject(t *testing.T) {
 	}
 	if n := len(delta.Networks) + len(delta.Ports) + len(delta.Peers) + len(delta.Groups) + len(delta.Deletes); n != 0 || len(delta.Members) != 1 {
 		t.Errorf("delta of %d members and %d other objects", len(delta.Members), n)
+	}
+}
+
+// TestFloating_isServedByItsPortsHostOrByTheGateways: the gateways and the port's host come to the same result.
+func TestFloating_isServedByItsPortsHostOrByTheGateways(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		spoil  func(*store.Tx)
+		atPort bool
+	}{
+		{"a distributed router", func(*store.Tx) {}, true},
+		{"a router that is not distributed", func(tx *store.Tx) {
+			tx.PutRouter(&model.Router{ID: routerID(0), AdminStateUp: true, Hosts: []string{"compute2"}})
+		}, false},
+		{"a host without a bridge for the external network", func(tx *store.Tx) {
+			h := host(1, 31)
+			h.Mappings = nil
+			tx.PutHost(h)
+		}, false},
+		{"a host that is itself a gateway", func(tx *store.Tx) {
+			tx.PutRouter(&model.Router{ID: routerID(0), AdminStateUp: true, Distributed: true, Hosts: []string{"compute2", "compute1"}})
+		}, false},
+		{"a tunnelled external network", func(tx *store.Tx) { tx.PutNetwork(network(2, model.Segment{Type: model.TypeGRE, Tag: 9})) }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := storetest.Open(t)
+			update(t, s, func(tx *store.Tx) {
+				tx.PutHost(host(1, 31))
+				tx.PutHost(host(2, 32))
+				tx.PutNetwork(network(0, model.Segment{Type: model.TypeGRE, Tag: 7}))
+				tx.PutNetwork(network(2, model.Segment{Type: model.TypeFlat, Physical: "physnet1"}))
+				tx.PutRouter(&model.Router{ID: routerID(0), AdminStateUp: true, Distributed: true, Hosts: []string{"compute2"}})
+				leg := port(300, 0, "")
+				leg.DeviceOwner, leg.DeviceID = model.OwnerRouterInterface, routerID(0).String()
+				tx.PutPort(leg)
+				tx.PutPort(port(0, 0, "compute1"))
+				tx.PutFloatingIP(&model.FloatingIP{
+					ID: floatID(0), NetworkID: netID(2), RouterID: routerID(0), Addr: netip.MustParseAddr("203.0.113.10"),
+					PortID: portID(0), FixedAddr: netip.MustParseAddr("10.0.0.2"),
+				})
+			})
+			update(t, s, c.spoil)
+			mine, gateway := hostview.View(s.Snapshot(), "compute1"), hostview.View(s.Snapshot(), "compute2")
+			if f := gateway.Floating[floatID(0)]; f == nil || f.AtPort != c.atPort {
+				t.Errorf("the gateway sees %+v", f)
+			}
+			if f := mine.Floating[floatID(0)]; c.atPort && (f == nil || !f.AtPort || mine.Networks[netID(2)] == nil) {
+				t.Errorf("the port's host sees %+v, networks %v", f, mine.Networks)
+			}
+		})
 	}
 }

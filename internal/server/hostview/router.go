@@ -96,6 +96,7 @@ func floatingView(s *store.Snapshot, f *model.FloatingIP) *model.FloatingView {
 		v.Fixed, v.PortID = f.FixedAddr, f.PortID
 		if p := s.Port(f.PortID); p != nil && p.Binding.VIFType == model.VIFOVS {
 			v.PortHost = p.Binding.HostID
+			v.AtPort = servedAtPort(s, f, p.Binding.HostID)
 		}
 	}
 	for w := range s.PortForwardingsByFloatingIP(f.ID) {
@@ -105,6 +106,17 @@ func floatingView(s *store.Snapshot, f *model.FloatingIP) *model.FloatingView {
 		})
 	}
 	return v
+}
+
+// servedAtPort reports whether a floating IP is served by the host of its port: the router is distributed, the host has a
+// bridge for the external network, and is none of the gateways, whose namespace has the router whole.
+func servedAtPort(s *store.Snapshot, f *model.FloatingIP, host string) bool {
+	r, h, n := s.Router(f.RouterID), s.Host(host), s.Network(f.NetworkID)
+	if r == nil || h == nil || n == nil || !r.Distributed || serves(r, host) || !f.Addr.Is4() || !f.FixedAddr.Is4() {
+		return false
+	}
+	segment, ok := segmentOn(n, h)
+	return ok && segment.Physical != ""
 }
 
 // routersOn yields the routers whose view hosts with a port on the network need: those with a leg
@@ -133,6 +145,26 @@ func (d *differ) routerPorts(id model.RouterID) {
 func (d *differ) routerFloating(id model.RouterID) {
 	for _, s := range []*store.Snapshot{d.old.snap, d.new.snap} {
 		for f := range s.FloatingIPsByRouter(id) {
+			d.floating(f.ID)
+		}
+	}
+}
+
+// hostFloating looks at the floating IPs of the ports on a host, which may serve them.
+func (d *differ) hostFloating(host string) {
+	for _, s := range []*store.Snapshot{d.old.snap, d.new.snap} {
+		for p := range s.PortsByHost(host) {
+			for f := range s.FloatingIPsByPort(p.ID) {
+				d.floating(f.ID)
+			}
+		}
+	}
+}
+
+// networkFloating looks at the floating IPs of an external network, which hosts reach by its segments.
+func (d *differ) networkFloating(id model.NetworkID) {
+	for _, s := range []*store.Snapshot{d.old.snap, d.new.snap} {
+		for f := range s.FloatingIPsByNetwork(id) {
 			d.floating(f.ID)
 		}
 	}

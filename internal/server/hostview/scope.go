@@ -8,8 +8,8 @@ import (
 )
 
 // Scope is what a host's view is about. It follows from the ports bound to the host, the routers
-// that it serves and those with a leg on the networks of its ports. It changes only when one of them
-// does, or the rules of a group of one of its ports.
+// that it serves and those with a leg on the networks of its ports, and the floating IPs of its ports. It changes only
+// when one of them does, or the rules of a group of one of its ports.
 type Scope struct {
 	Networks map[model.NetworkID]struct{}
 	Groups   map[model.SecurityGroupID]struct{}
@@ -70,6 +70,22 @@ func (sc *Scope) addRouters(s *store.Snapshot, host string) {
 		for p := range s.PortsByDevice(id.String()) {
 			if p.IsRouterLeg() {
 				sc.Networks[p.NetworkID] = struct{}{}
+			}
+		}
+	}
+	sc.addFloating(s, host)
+}
+
+// addFloating adds the external networks of floating IPs of distributed routers that ports of the host have.
+func (sc *Scope) addFloating(s *store.Snapshot, host string) {
+	for p := range s.PortsByHost(host) {
+		if !local(s, p, host) {
+			continue
+		}
+		for f := range s.FloatingIPsByPort(p.ID) {
+			_, near := sc.Routers[f.RouterID]
+			if r := s.Router(f.RouterID); near && r != nil && r.Distributed {
+				sc.Networks[f.NetworkID] = struct{}{}
 			}
 		}
 	}
