@@ -30,7 +30,6 @@ type planned struct {
 	atPorts  bool // this host is none of its gateways, and serves floating IPs of its own ports
 	answers  bool // this host does so for the router
 	since    time.Time
-	quiet    time.Duration // after since, before the addresses are announced
 	retold   int           // how many of retell have passed since
 	made     bool          // it has been in force: its legs may stay wired when a change of it fails
 }
@@ -150,27 +149,6 @@ var retell = [...]time.Duration{
 	200 * time.Millisecond, 500 * time.Millisecond, 800 * time.Millisecond, 1200 * time.Millisecond, 2 * time.Second, 4 * time.Second,
 }
 
-// quietReturn is how long a host that answers again for a router, while another that could still does, says nothing of the
-// router's addresses. The other still forwards, and knows of the connections that it translates: answers should
-// come back to it until the senders have changed over. They see this host again when BFD comes up, at its slow first
-// pace (RFC 5880, 6.8.3); their packets then lead the answers here by themselves.
-const quietReturn = 3 * time.Second
-
-// quiet is how long that is for a router.
-func (a *Agent) quiet(v *model.RouterView) time.Duration {
-	lost, others := false, false
-	for _, g := range v.Gateways {
-		if g.Host != a.view.Host {
-			lost = lost || a.host.Reach.Lost[g.Tunnel]
-			others = others || !a.host.Reach.Lost[g.Tunnel]
-		}
-	}
-	if others && !lost {
-		return quietReturn
-	}
-	return 0
-}
-
 // announceRouters tells the wires of the addresses of legs that this host answers for and did not before.
 // It is called when the flows that bring the answers are in force.
 func (a *Agent) announceRouters(j *hoststate.Joined, r *results, now time.Time) {
@@ -180,15 +158,11 @@ func (a *Agent) announceRouters(j *hoststate.Joined, r *results, now time.Time) 
 		}
 		answers := j.Pipeline.Routers[id].Active || p.atPorts
 		if answers != p.answers {
-			p.answers, p.since, p.retold, p.quiet = answers, now, 0, a.quiet(p.view)
+			p.answers, p.since, p.retold = answers, now, 0
 			a.log.Info("router changes hands", "router", id, "answers", answers)
-			a.follow(p.quiet)
 			for _, after := range retell {
 				a.follow(after)
 			}
-		}
-		if answers && now.Sub(p.since) < p.quiet {
-			continue
 		}
 		for ; answers && p.retold < len(retell) && now.Sub(p.since) >= retell[p.retold]; p.retold++ {
 			a.routers.host.Retell(id)
