@@ -30,8 +30,8 @@ type planned struct {
 	atPorts  bool // this host is none of its gateways, and serves floating IPs of its own ports
 	answers  bool // this host does so for the router
 	since    time.Time
-	retold   int           // how many of retell have passed since
-	made     bool          // it has been in force: its legs may stay wired when a change of it fails
+	retold   int  // how many of retell have passed since
+	made     bool // it has been in force: its legs may stay wired when a change of it fails
 }
 
 func (a *Agent) openRouters(backend iptables.Backend, userspace bool) error {
