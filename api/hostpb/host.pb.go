@@ -34,6 +34,7 @@ const (
 	State_STATE_ACTIVE      State = 1 // wired and filtered: traffic flows
 	State_STATE_WAITING     State = 2 // the device is not on the host yet
 	State_STATE_FAILED      State = 3 // cannot be applied
+	State_STATE_STANDBY     State = 4 // a leg that is wired, of a router that another of its gateways answers for
 )
 
 // Enum value maps for State.
@@ -43,12 +44,14 @@ var (
 		1: "STATE_ACTIVE",
 		2: "STATE_WAITING",
 		3: "STATE_FAILED",
+		4: "STATE_STANDBY",
 	}
 	State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
 		"STATE_ACTIVE":      1,
 		"STATE_WAITING":     2,
 		"STATE_FAILED":      3,
+		"STATE_STANDBY":     4,
 	}
 )
 
@@ -2914,12 +2917,13 @@ const file_host_proto_rawDesc = "" +
 	"\fexternal_min\x18\x04 \x01(\rR\vexternalMin\x12!\n" +
 	"\fexternal_max\x18\x05 \x01(\rR\vexternalMax\x12!\n" +
 	"\finternal_min\x18\x06 \x01(\rR\vinternalMin\x12!\n" +
-	"\finternal_max\x18\a \x01(\rR\vinternalMax*U\n" +
+	"\finternal_max\x18\a \x01(\rR\vinternalMax*h\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ACTIVE\x10\x01\x12\x11\n" +
 	"\rSTATE_WAITING\x10\x02\x12\x10\n" +
-	"\fSTATE_FAILED\x10\x032U\n" +
+	"\fSTATE_FAILED\x10\x03\x12\x11\n" +
+	"\rSTATE_STANDBY\x10\x042U\n" +
 	"\vHostService\x12F\n" +
 	"\aSession\x12\x1a.weft.host.v1.AgentMessage\x1a\x1b.weft.host.v1.ServerMessage(\x010\x012J\n" +
 	"\tEnrolment\x12=\n" +

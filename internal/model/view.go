@@ -91,6 +91,9 @@ type PortView struct {
 // IsRouterPort reports whether the port is a leg of a router, whose device the host makes itself.
 func (p *PortView) IsRouterPort() bool { return isRouterOwner(p.DeviceOwner) }
 
+// RouterOf returns the router that the port is a leg of, false when it is no leg.
+func (p *PortView) RouterOf() (RouterID, bool) { return routerOf(p.DeviceOwner, p.DeviceID) }
+
 // PeerView is a port elsewhere, on a network that has a port on the host.
 type PeerView struct {
 	PortID    PortID

@@ -220,7 +220,7 @@ func (a *Agent) pass(ctx context.Context) error {
 		a.announceRouters(joined, r, began)
 	}
 	a.tellGuests(joined, a.flows, r)
-	a.reporter.say(r.reports(joined.Ports))
+	a.reporter.say(r.reports(joined))
 	r.count(a.metrics)
 	err := errors.Join(fwErr, flowErr)
 	a.inForce, a.failed = err == nil, len(r.failed)
