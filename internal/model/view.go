@@ -192,6 +192,12 @@ type LegView struct {
 	Addrs     []netip.Prefix // each address with the length of its subnet
 	MTU       int            // of the network, bytes
 	Scope     AddressScopeID // of the network's IPv4 subnets; zero: none
+	Scope6    AddressScopeID // of its IPv6 subnets
+}
+
+// SortScopes returns the different address scopes of a list in order, "none" first.
+func SortScopes(list []AddressScopeID) []AddressScopeID {
+	return slices.Compact(slices.SortedFunc(slices.Values(list), func(a, b AddressScopeID) int { return a.Compare(b.UUID) }))
 }
 
 // Reaches reports whether an address is on one of the leg's subnets, and not the leg's own.

@@ -163,9 +163,7 @@ func (m *Manager) save(ctx context.Context) (s saved, err error) {
 		})
 	}
 	read(&s.v4, m.tools.save4)
-	if !m.layout.OnlyIPv4 {
-		read(&s.v6, m.tools.save6)
-	}
+	read(&s.v6, m.tools.save6)
 	if m.layout.Bridges {
 		read(&s.sets, "ipset", "save")
 	}

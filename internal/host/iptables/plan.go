@@ -25,8 +25,6 @@ type Layout struct {
 	Top string
 	// Bridges: frames that cross a Linux bridge pass the rules, and remote groups are sets.
 	Bridges bool
-	// OnlyIPv4: there are no rules of ours for IPv6.
-	OnlyIPv4 bool
 }
 
 // HostLayout is that of a host's own namespace: the filters of its ports.
@@ -34,11 +32,11 @@ func HostLayout() Layout {
 	return Layout{Prefix: "neutron-openvswi-", Tables: []string{"raw", "filter"}, Top: "neutron-filter-top", Bridges: true}
 }
 
-// RouterLayout is that of a router's namespace, which no other agent writes to: its address translation.
+// RouterLayout is that of a router's namespace, which no other agent writes to: address translation, and what holds address scopes apart.
 func RouterLayout() Layout {
 	return Layout{
 		Prefix: "neutron-l3-agent-", Own: []string{"neutron-postrouting-bottom"},
-		Tables: []string{"mangle", "nat", "filter"}, OnlyIPv4: true,
+		Tables: []string{"mangle", "nat", "filter"},
 	}
 }
 

@@ -170,6 +170,17 @@ func scenarios() map[string]Input {
 	narrow := host().network(1, model.TypeGRE, 100).port(1, 11).network(2, model.TypeGRE, 200).port(2, 12).peer(2, 22, "10.0.1.32").
 		router(1, true, []string{"10.0.1.21"}, 1, 2)
 	narrow.Routers[routerID(1)].View.Legs[1].MTU = 1400
+	// Networks 1 and 3 are of one address scope in IPv4, network 2 is of none; in IPv6, networks 2 and 3 are.
+	scopes := host().network(1, model.TypeGRE, 100).port(1, 11).network(2, model.TypeGRE, 200).port(2, 12).network(3, model.TypeGRE, 300).peer(3, 23, "10.0.1.32").
+		router(1, true, []string{"10.0.1.21"}, 1, 2, 3)
+	legs := scopes.Routers[routerID(1)].View.Legs
+	for i, six := range []string{"2001:db8:1::1/64", "2001:db8:2::1/64", "2001:db8:3::1/64"} {
+		legs[i].Addrs = append(legs[i].Addrs, netip.MustParsePrefix(six))
+	}
+	legs[0].Scope, legs[2].Scope = model.AddressScopeID{UUID: uuid(0x60, 1)}, model.AddressScopeID{UUID: uuid(0x60, 1)}
+	legs[1].Scope6, legs[2].Scope6 = model.AddressScopeID{UUID: uuid(0x60, 2)}, model.AddressScopeID{UUID: uuid(0x60, 2)}
+	scopes.Ports[portID(12)].FixedIPs = append(scopes.Ports[portID(12)].FixedIPs, model.FixedIP{Addr: addr("2001:db8:2::12")})
+	scopes.Peers[peerID(23)].Addrs = append(scopes.Peers[peerID(23)].Addrs, addr("2001:db8:3::23"))
 	two := []string{"10.0.1.31", "10.0.1.21"}
 	served := func(active bool) Input {
 		return host().network(1, model.TypeGRE, 100).port(1, 11).peer(1, 21, "10.0.1.32").router(1, false, two, 1).here(1, active)
@@ -190,6 +201,7 @@ func scenarios() map[string]Input {
 		"router-active":  served(true),
 		"router-standby": served(false),
 		"distributed":    narrow,
+		"scopes":         scopes,
 		"at-port":        atPort,
 		"services":       services,
 		"filtered":       filtered,
