@@ -139,6 +139,47 @@ func TestSchedulers(t *testing.T) {
 	r.refused(t, 409, "Conflict", admin, "DELETE", agent+"/dhcp-networks/"+n, nil)
 }
 
+// TestAgents_ofManyRouters: one request moves more routers than one transaction may.
+func TestAgents_ofManyRouters(t *testing.T) {
+	r := newRig(t, nil)
+	r.addHost(t, "gw1", 8, model.RoleGateway)
+	r.addHost(t, "gw2", 9, model.RoleGateway)
+	const routers = 1201
+	if _, err := r.store.Update(t.Context(), func(tx *store.Tx) error {
+		for i := range routers {
+			tx.PutRouter(&model.Router{ID: model.RouterID{UUID: model.UUID{1, 14: byte(i >> 8), 15: byte(i)}}, HA: true, AdminStateUp: true, Hosts: []string{"gw1"}})
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	count := func(host string) (n int) {
+		for range r.store.Snapshot().RoutersByHost(host) {
+			n++
+		}
+		return n
+	}
+	agent := "/v2.0/agents/" + str(r.list(t, admin, "/v2.0/agents?host=gw1&agent_type=L3+agent")[0], "id")
+	before := r.store.Snapshot().Revision()
+	if got := r.must(t, admin, "PUT", agent, obj{"agent": obj{"admin_state_up": false}}); got["admin_state_up"] != false || got["agent_type"] != "L3 agent" {
+		t.Errorf("switched off: %v", got)
+	}
+	if count("gw1") != 0 || count("gw2") != routers {
+		t.Errorf("switched off: %d and %d routers", count("gw1"), count("gw2"))
+	}
+	if n := r.store.Snapshot().Revision() - before; n < 3 {
+		t.Errorf("in %d transactions", n)
+	}
+	r.must(t, admin, "PUT", agent, obj{"agent": obj{"admin_state_up": true}})
+	if count("gw1") != routers {
+		t.Errorf("switched on: %d routers", count("gw1"))
+	}
+	r.must(t, admin, "DELETE", agent, nil)
+	if count("gw1") != 0 || count("gw2") != routers || r.store.Snapshot().Host("gw1") != nil {
+		t.Errorf("deleted: %d and %d routers", count("gw1"), count("gw2"))
+	}
+}
+
 // TestHAState_followsTheGatewayThatAnswers: and so do the states of the router's ports and floating IPs.
 func TestHAState_followsTheGatewayThatAnswers(t *testing.T) {
 	r := newRig(t, nil)
