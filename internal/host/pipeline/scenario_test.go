@@ -43,6 +43,7 @@ func host() Input {
 		Ports:    map[model.PortID]*model.PortView{},
 		Peers:    map[model.PortID]*model.PeerView{},
 		Routers:  map[model.RouterID]Router{},
+		Floating: map[model.FloatingIPID]*model.FloatingView{},
 	}
 }
 
@@ -129,7 +130,7 @@ func (in Input) floating(r, n, p int) Input {
 	v.Routes = []model.Route{{Destination: netip.MustParsePrefix("192.0.2.0/24"), NextHop: addr("10.0.1.99")}}
 	in.Local.Ports[portID(100*r+n)], in.Local.Ports[portID(100*r+3)] = 70, 73
 	f := &model.FloatingView{ID: model.FloatingIPID{UUID: uuid(0x50, p)}, RouterID: v.ID, Addr: addr("203.0.113.130"), Fixed: in.Ports[portID(p)].FixedIPs[0].Addr, PortID: portID(p), AtPort: true}
-	in.Floating = map[model.FloatingIPID]*model.FloatingView{f.ID: f}
+	in.Floating[f.ID] = f
 	return in
 }
 
