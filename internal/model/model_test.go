@@ -1,6 +1,7 @@
 package model
 
 import (
+	"encoding/json"
 	"net/netip"
 	"strings"
 	"testing"
@@ -150,6 +151,18 @@ func TestPortReport_theGatewayThatAnswersCounts(t *testing.T) {
 				t.Errorf("%s counts, others %v", r.Host, r.Others)
 			}
 		})
+	}
+}
+
+// TestPortReport_readsWhatWasWrittenBefore: rows of the journal from when the host that a port is bound to was the only one to speak.
+func TestPortReport_readsWhatWasWrittenBefore(t *testing.T) {
+	const row = `{"port_id":"37000000-0000-4000-8000-000000000001","host":"gw1","revision":3,"state":"ACTIVE","at":"2026-01-02T03:04:05Z"}`
+	var r PortReport
+	if err := json.Unmarshal([]byte(row), &r); err != nil || r.Host != "gw1" || r.Revision != 3 || r.State != ReportActive || r.At.Year() != 2026 {
+		t.Errorf("read %+v, %v", r, err)
+	}
+	if got, err := json.Marshal(&r); err != nil || string(got) != row {
+		t.Errorf("written %s, %v", got, err)
 	}
 }
 
