@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"weft/internal/client"
+	"weft/internal/pyrepr"
 )
 
 func securityGroupAPI() client.Resource {
@@ -78,7 +79,7 @@ func rulesText(v any) string {
 		r = maps.Clone(r)
 		maps.DeleteFunc(r, func(k string, v any) bool {
 			known := k == "security_group_id" || k == "tenant_id" || k == "project_id"
-			return known || slices.Contains([]string{"None", "False", "[]", ""}, plain(v)) || k == "revision_number" && plain(v) == "0"
+			return known || slices.Contains([]string{"None", "False", "[]", ""}, pyrepr.Str(v)) || k == "revision_number" && pyrepr.Str(v) == "0"
 		})
 		out[i] = dict(r)
 	}
@@ -321,10 +322,10 @@ func portsOf(o client.Object) any {
 	case isICMP(o["protocol"]):
 		text := ""
 		if low != nil {
-			text = "type=" + plain(low)
+			text = "type=" + pyrepr.Str(low)
 		}
 		if high != nil {
-			text += ":code=" + plain(high)
+			text += ":code=" + pyrepr.Str(high)
 		}
 		return text
 	case low == nil && high == nil:
@@ -334,5 +335,5 @@ func portsOf(o client.Object) any {
 	case high == nil:
 		high = low
 	}
-	return plain(low) + ":" + plain(high)
+	return pyrepr.Str(low) + ":" + pyrepr.Str(high)
 }
