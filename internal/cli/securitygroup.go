@@ -142,10 +142,11 @@ func securityGroupRules() resource {
 
 		verbs: map[verb]help{
 			onCreate: {`It holds for all ports of the group at once. GROUP is a name or id; what it allows comes
-from anywhere, unless --remote-ip or --remote-group say otherwise.`,
+from anywhere, unless --remote-ip, --remote-group or --remote-address-group say otherwise.`,
 				`  weft security group rule create --protocol tcp --dst-port 22 --ingress default
   weft security group rule create --protocol tcp --dst-port 8000:8099 --remote-ip 192.0.2.0/24 web
-  weft security group rule create --protocol icmp --icmp-type 8 --remote-group web db`},
+  weft security group rule create --protocol icmp --icmp-type 8 --remote-group web db
+  weft security group rule create --protocol tcp --dst-port 443 --remote-address-group offices web`},
 			onList: {`Those of a group, or all.`, `  weft security group rule list default
   weft security group rule list --protocol tcp --ingress`},
 			onShow:   {`By id: rules have no names.`, `  weft security group rule show 7a3e7d3c-93cb-4c0d-9c44-1d1a4b4ae2b3`},
@@ -258,13 +259,14 @@ func portRange(text string) (first, last int, err error) {
 	return first, last, nil
 }
 
-// remote is who the other end may be: one of two attributes.
+// remote is who the other end may be: one of three attributes.
 func remote() option {
 	return option{onCreate, func(f *flags) addition {
 		ip := attr{flag: "remote-ip", arg: "CIDR", key: "remote_ip_prefix", help: "addresses of the other end (default: all)", on: onCreate}
 		group := attr{flag: "remote-group", arg: "GROUP", key: "remote_group_id", help: "the other end is a port of this security group (name or id)", as: reference(securityGroupAPI()), on: onCreate}
-		add := bind(f, options(ip, group))
-		f.exclusive(ip.flag, group.flag)
+		addresses := attr{flag: "remote-address-group", arg: "GROUP", key: "remote_address_group_id", help: "the other end is in this address group (name or id)", as: reference(addressGroupAPI()), on: onCreate}
+		add := bind(f, options(ip, group, addresses))
+		f.exclusive(ip.flag, group.flag, addresses.flag)
 		return add
 	}}
 }
@@ -285,7 +287,7 @@ func ruleDefaults(_ context.Context, r *request) error {
 			b["ethertype"] = "IPv6"
 		}
 	}
-	if b["remote_group_id"] == nil && b["remote_ip_prefix"] == nil {
+	if b["remote_group_id"] == nil && b["remote_address_group_id"] == nil && b["remote_ip_prefix"] == nil {
 		b["remote_ip_prefix"] = anywhere(b["ethertype"])
 	}
 	return nil

@@ -212,6 +212,20 @@ func prefix(name string, v any) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
+// addressOrSubnet accepts an address, or a network's addresses without host bits: what has some may have been meant
+// as the one address.
+func addressOrSubnet(name string, v any) (netip.Prefix, error) {
+	s, _ := v.(string)
+	if a, ok := parseAddr(s); ok {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := prefix(name, v)
+	if given, _ := netip.ParsePrefix(s); err == nil && given.Addr() != p.Addr() {
+		return p, invalidAttribute(name, "%s isn't a recognized IP subnet cidr, '%s' is recommended.", quoted(v), p)
+	}
+	return p, err
+}
+
 // list accepts arrays whose elements a function accepts.
 func list[E any](each converter[E]) converter[[]E] {
 	return func(name string, v any) ([]E, error) {

@@ -90,21 +90,9 @@ func subnetPoolResource(rules *network.Rules) *resource[model.SubnetPool, networ
 func poolPrefixes(r *resource[model.SubnetPool, network.SubnetPoolSpec],
 	change func(*store.Tx, network.Env, authn.Principal, model.SubnetPoolID, []netip.Prefix) (*model.SubnetPool, error)) func(*call, string) error {
 	return func(c *call, id string) error {
-		body, err := c.decode()
+		u, prefixes, err := namedPrefixes(r, c, id, "prefixes", prefix)
 		if err != nil {
 			return err
-		}
-		given, _ := body.get("prefixes")
-		if l, ok := given.([]any); !ok || len(l) == 0 {
-			return badRequest("Request body contains invalid data")
-		}
-		prefixes, err := list(prefix)("prefixes", given)
-		if err != nil {
-			return err
-		}
-		u, err := model.ParseUUID(id)
-		if err != nil {
-			return r.missing(id)
 		}
 		var changed *model.SubnetPool
 		if err := c.write(func(tx *store.Tx, env network.Env) error {
@@ -118,4 +106,25 @@ func poolPrefixes(r *resource[model.SubnetPool, network.SubnetPoolSpec],
 		c.end(http.StatusOK)
 		return nil
 	}
+}
+
+// namedPrefixes reads which object a call is about, and the prefixes that its body has below a name and nothing else.
+func namedPrefixes[M, S any](r *resource[M, S], c *call, id, name string, each converter[netip.Prefix]) (model.UUID, []netip.Prefix, error) {
+	body, err := c.decode()
+	if err != nil {
+		return model.UUID{}, nil, err
+	}
+	given, _ := body.get(name)
+	if l, ok := given.([]any); !ok || len(l) == 0 {
+		return model.UUID{}, nil, badRequest("Request body contains invalid data")
+	}
+	prefixes, err := list(each)(name, given)
+	if err != nil {
+		return model.UUID{}, nil, err
+	}
+	u, err := model.ParseUUID(id)
+	if err != nil {
+		return u, nil, r.missing(id)
+	}
+	return u, prefixes, nil
 }
