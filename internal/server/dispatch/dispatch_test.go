@@ -459,7 +459,9 @@ func TestSession_addressGroupsReachTheHostsWhoseRulesReferToThem(t *testing.T) {
 	if !has(a)(filters.view) {
 		t.Errorf("it begins with %v", filters.view.Members)
 	}
-	h.put(func(tx *store.Tx) { tx.PutAddressGroup(&model.AddressGroup{ID: addresses, Addresses: []netip.Prefix{b}}) })
+	h.put(func(tx *store.Tx) {
+		tx.PutAddressGroup(&model.AddressGroup{ID: addresses, Addresses: []netip.Prefix{b}})
+	})
 	filters.until("the other address", has(b))
 	if len(aside.view.Members) != 0 {
 		t.Error("a host was told of what does not concern it")
