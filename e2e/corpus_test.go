@@ -133,12 +133,6 @@ func tagged(f []byte, tpid, vlan uint16) []byte {
 	return append(binary.BigEndian.AppendUint16(b, vlan), f[12:]...)
 }
 
-// snap puts a frame's payload behind an LLC/SNAP header (IEEE 802.2, RFC 1042).
-func snap(f []byte) []byte {
-	b := binary.BigEndian.AppendUint16(bytes.Clone(f[:12]), uint16(8+len(f)-14))
-	return append(append(b, 0xaa, 0xaa, 3, 0, 0, 0), f[12:]...)
-}
-
 // behind puts an IPv6 extension header of 8 bytes before what an IPv6 packet holds (RFC 8200, section 4).
 func behind(f []byte, header byte) []byte {
 	p := bytes.Clone(f)
@@ -210,10 +204,10 @@ func corpus(t *testing.T, which func(*labcmd.VMOptions)) {
 		{"service tag", tagged(flow(own4, far4).UDP(4000, 5003), 0x88a8, 1), false},
 		{"two VLAN tags", tagged(tagged(flow(own4, far4).UDP(4000, 5004), 0x8100, 1), 0x8100, 0), false},
 		{"router advertisement behind a VLAN tag", tagged(ra, 0x8100, 0), false},
-		{"router advertisement in SNAP", snap(ra), false},
-		{"router advertisement in SNAP behind a VLAN tag", tagged(snap(ra), 0x8100, 0), false},
-		{"IPv4 of another in SNAP", snap(flow("10.29.0.99", far4).UDP(1, 2)), false},
-		{"ARP of another in SNAP", snap(arp(2, a.MAC, a.MAC, far4, b.MAC, far4)), false},
+		{"router advertisement in SNAP", filtertest.SNAP(ra), false},
+		{"router advertisement in SNAP behind a VLAN tag", tagged(filtertest.SNAP(ra), 0x8100, 0), false},
+		{"IPv4 of another in SNAP", filtertest.SNAP(flow("10.29.0.99", far4).UDP(1, 2)), false},
+		{"ARP of another in SNAP", filtertest.SNAP(arp(2, a.MAC, a.MAC, far4, b.MAC, far4)), false},
 		{"LLDP", filtertest.Ethernet(a.MAC, model.MAC{1, 0x80, 0xc2, 0, 0, 0x0e}, 0x88cc, make([]byte, 46)), false},
 		{"EAPOL", filtertest.Ethernet(a.MAC, b.MAC, 0x888e, make([]byte, 46)), false},
 		{"spanning tree", filtertest.Ethernet(a.MAC, model.MAC{1, 0x80, 0xc2}, 38, append([]byte{0x42, 0x42, 3}, make([]byte, 43)...)), false},
@@ -246,4 +240,51 @@ func corpus(t *testing.T, which func(*labcmd.VMOptions)) {
 			t.Errorf("%s: passes %v, want %v", c.name, heard[i], c.passes)
 		}
 	}
+}
+
+// TestCorpus_behindLLC sends what the groups of the sender or of the receiver refuse behind an LLC/SNAP header, which
+// iptables does not see. What is removed by hand comes back, and a port without port security is free to speak as it likes.
+func TestCorpus_behindLLC(t *testing.T) {
+	bothDrivers(t, func(t *testing.T, which func(*labcmd.VMOptions)) {
+		n := w.network(t, "10.28.0.0/24", nil)
+		open, closed := w.group(t, "open"), w.group(t, "closed")
+		w.rule(t, open, body{})
+		for _, r := range w.must(t, "GET", "security-groups/"+closed, "security_group", nil)["security_group_rules"].([]any) {
+			w.must(t, "DELETE", "security-group-rules/"+r.(body)["id"].(string), "", nil)
+		}
+		a := w.vm(t, "ll-a", "compute1", n, in(open), which)
+		b := w.vm(t, "ll-b", "compute2", n, in(closed), which)
+		w.reaches(t, "ll-a", "10.28.0.2")
+		udp := func(from, to labcmd.Port) []byte {
+			return filtertest.Flow{SrcMAC: from.MAC, DstMAC: to.MAC, Src: from.Addrs[0].String(), Dst: to.Addrs[0].String()}.UDP(4000, 5000)
+		}
+		refused := func(when string) {
+			t.Helper()
+			for _, d := range []struct {
+				name     string
+				from, to string
+				ports    [2]labcmd.Port
+			}{{"to one that accepts nothing", "ll-a", "ll-b", [2]labcmd.Port{a, b}}, {"from one that may send nothing", "ll-b", "ll-a", [2]labcmd.Port{b, a}}} {
+				f := udp(d.ports[0], d.ports[1])
+				for _, got := range w.hears(t, d.from, d.to, d.ports[0].MAC, [][]byte{f, filtertest.SNAP(f)}) {
+					if filtertest.IsFrame(got, f) || filtertest.IsFrame(got, filtertest.SNAP(f)) {
+						t.Errorf("%s, %s: passed: %x", when, d.name, got)
+					}
+				}
+			}
+		}
+		refused("at first")
+		if !strings.HasSuffix(t.Name(), model.FirewallHybrid) {
+			return
+		}
+		guarded := func() bool {
+			out, err := w.lab.Output(t.Context(), "compute2", "nft", "list", "table", "bridge", "weft-llc")
+			return err == nil && strings.Contains(out, "tap"+b.ID.DeviceSuffix())
+		}
+		w.host(t, "compute2", "nft", "delete", "table", "bridge", "weft-llc")
+		w.eventually(t, "what was removed by hand is back", guarded)
+		refused("after a repair")
+		w.must(t, "PUT", "ports/"+b.ID.String(), "port", body{"port_security_enabled": false, "security_groups": []string{}})
+		w.eventually(t, "the port is no longer filtered", func() bool { return !guarded() })
+	})
 }

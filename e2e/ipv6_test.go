@@ -3,12 +3,14 @@ package e2e
 import (
 	"context"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"weft/internal/lab"
 	"weft/internal/labcmd"
+	"weft/internal/model"
 )
 
 // subnet6 adds an IPv6 subnet to a network.
@@ -110,6 +112,80 @@ func TestSLAAC_guestsFormTheAddressesOfTheirPorts(t *testing.T) {
 	mtu, err := w.lab.VMOutput(t.Context(), "sl-a", "cat", "/proc/sys/net/ipv6/conf/eth0/mtu")
 	if err != nil || strings.TrimSpace(mtu) != "1458" {
 		t.Errorf("MTU %q, %v", mtu, err)
+	}
+}
+
+// TestRouterAdvertisements_followTheRouter: the guests of a network learn of its router when it gets a leg there, and
+// that it is none any more when the leg goes; their addresses stay.
+func TestRouterAdvertisements_followTheRouter(t *testing.T) {
+	n, m := w.network(t, "10.40.0.0/24", nil), w.network(t, "10.41.0.0/24", nil)
+	w.subnet6(t, n, "2001:db8:40::/64", "slaac")
+	w.subnet6(t, m, "2001:db8:41::/64", "slaac")
+	open := w.group(t, "open6")
+	w.rule(t, open, body{"ethertype": "IPv6"})
+	a, b := w.vm(t, "ra-a", "compute1", n, in(open)), w.vm(t, "ra-b", "compute2", m, in(open))
+	r := w.must(t, "POST", "routers", "router", body{"name": t.Name()})["id"].(string)
+	t.Cleanup(func() { w.must(t, "DELETE", "routers/"+r, "", nil) })
+	subnet := func(network string) string {
+		_, out, err := w.call(t.Context(), "GET", "subnets?ip_version=6&network_id="+network, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out["subnets"].([]any)[0].(body)["id"].(string)
+	}
+	here, there := subnet(n), subnet(m)
+	for _, s := range []string{here, there} { // whatever is left at the end
+		t.Cleanup(func() {
+			w.call(context.Background(), "PUT", "routers/"+r+"/remove_router_interface", body{"subnet_id": s})
+		})
+	}
+	w.leg(t, "add", r, there)
+	for vm, p := range map[string]labcmd.Port{"ra-a": a, "ra-b": b} {
+		w.eventually(t, vm+" has its port's address", func() bool { return w.has(t, vm, addr6(t, p)) })
+	}
+	routes := func() string {
+		out, err := w.lab.VMOutput(t.Context(), "ra-a", "ip", "-6", "route", "show", "default")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	if got := routes(); got != "" {
+		t.Errorf("a network without a router has a default route: %s", got)
+	}
+
+	w.leg(t, "add", r, here)
+	_, out, err := w.call(t.Context(), "GET", "ports?network_id="+n+"&device_id="+r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac, err := model.ParseMAC(out["ports"].([]any)[0].(body)["mac_address"].(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eui := mac.EUI64()
+	router := netip.AddrFrom16([16]byte(append([]byte{0xfe, 0x80, 0, 0, 0, 0, 0, 0}, eui[:]...))).String()
+	began := time.Now()
+	w.eventually(t, "the guest's default route is the router's", func() bool {
+		got := routes()
+		return strings.Contains(got, "default via "+router+" dev eth0 proto ra") && strings.Count(got, "default") == 1
+	})
+	t.Logf("default route after %s", time.Since(began))
+	w.reaches(t, "ra-a", addr6(t, b).String())
+	if got := w.ping(t, "ra-a", addr6(t, b).String(), 50); got != 50 {
+		t.Errorf("%d of 50 pings by the router answered", got)
+	}
+
+	w.leg(t, "remove", r, here)
+	began = time.Now()
+	w.eventually(t, "the guest has no default route", func() bool { return routes() == "" })
+	t.Logf("no default route after %s", time.Since(began))
+	if !w.has(t, "ra-a", addr6(t, a)) {
+		t.Error("the guest's address went with the router")
+	}
+	said, err := w.lab.VMOutput(t.Context(), "ra-a", "rdisc6", "-1", "eth0")
+	if err != nil || !regexp.MustCompile(`Router lifetime *: *0 `).MatchString(said) || !strings.Contains(said, "2001:db8:40::/64") {
+		t.Errorf("asked for, the host says (%v)\n%s", err, said)
 	}
 }
 

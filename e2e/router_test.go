@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -308,17 +309,37 @@ func (w *world) survivesGateways(t *testing.T, r string) {
 			if lost == 0 {
 				t.Errorf("%s was not on the way", at)
 			}
+			w.saysWhoAnswers(t, r, w.answering(t, r))
 			stop = w.pinging(t, "r-a", farAway)
 			if err := c.back(at); err != nil {
 				t.Fatal(err)
 			}
 			w.eventually(t, "it answers again", func() bool { return w.answering(t, r) == at })
+			w.saysWhoAnswers(t, r, at)
 			sent, lost = stop()
 			if gap := longestGap(t, sent, lost); gap > time.Second {
 				t.Errorf("no answer for %s when %s came back", gap, at)
 			}
 		})
 	}
+}
+
+// saysWhoAnswers waits until the API says that of a router's gateways one host alone is active, and that its ports are.
+func (w *world) saysWhoAnswers(t *testing.T, router, host string) {
+	t.Helper()
+	w.eventually(t, "the API says that "+host+" answers", func() bool {
+		_, agents, err := w.call(t.Context(), "GET", "routers/"+router+"/l3-agents", nil)
+		if err != nil {
+			return false
+		}
+		for _, a := range agents["agents"].([]any) {
+			if (a.(body)["ha_state"] == "active") != (a.(body)["host"] == host) {
+				return false
+			}
+		}
+		_, ports, err := w.call(t.Context(), "GET", "ports?fields=status&device_id="+router, nil)
+		return err == nil && !slices.ContainsFunc(ports["ports"].([]any), func(p any) bool { return p.(body)["status"] != "ACTIVE" })
+	})
 }
 
 // floating makes a floating IP.

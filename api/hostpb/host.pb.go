@@ -34,6 +34,7 @@ const (
 	State_STATE_ACTIVE      State = 1 // wired and filtered: traffic flows
 	State_STATE_WAITING     State = 2 // the device is not on the host yet
 	State_STATE_FAILED      State = 3 // cannot be applied
+	State_STATE_STANDBY     State = 4 // a leg that is wired, of a router that another of its gateways answers for
 )
 
 // Enum value maps for State.
@@ -43,12 +44,14 @@ var (
 		1: "STATE_ACTIVE",
 		2: "STATE_WAITING",
 		3: "STATE_FAILED",
+		4: "STATE_STANDBY",
 	}
 	State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
 		"STATE_ACTIVE":      1,
 		"STATE_WAITING":     2,
 		"STATE_FAILED":      3,
+		"STATE_STANDBY":     4,
 	}
 )
 
@@ -2350,7 +2353,8 @@ type Leg struct {
 	Mac           []byte                 `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
 	Addrs         []*Prefix              `protobuf:"bytes,4,rep,name=addrs,proto3" json:"addrs,omitempty"` // each address with the length of its subnet
 	Mtu           uint32                 `protobuf:"varint,5,opt,name=mtu,proto3" json:"mtu,omitempty"`
-	Scope         []byte                 `protobuf:"bytes,6,opt,name=scope,proto3" json:"scope,omitempty"` // IPv4 address scope of the network; empty: none
+	Scope         []byte                 `protobuf:"bytes,6,opt,name=scope,proto3" json:"scope,omitempty"`   // IPv4 address scope of the network; empty: none
+	Scope6        []byte                 `protobuf:"bytes,7,opt,name=scope6,proto3" json:"scope6,omitempty"` // IPv6 address scope
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2423,6 +2427,13 @@ func (x *Leg) GetMtu() uint32 {
 func (x *Leg) GetScope() []byte {
 	if x != nil {
 		return x.Scope
+	}
+	return nil
+}
+
+func (x *Leg) GetScope6() []byte {
+	if x != nil {
+		return x.Scope6
 	}
 	return nil
 }
@@ -2881,7 +2892,7 @@ const file_host_proto_rawDesc = "" +
 	"\x06routes\x18\b \x03(\v2\x13.weft.host.v1.RouteR\x06routes\"5\n" +
 	"\aGateway\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x16\n" +
-	"\x06tunnel\x18\x02 \x01(\fR\x06tunnel\"\xa3\x01\n" +
+	"\x06tunnel\x18\x02 \x01(\fR\x06tunnel\"\xbb\x01\n" +
 	"\x03Leg\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\fR\x06portId\x12\x1d\n" +
 	"\n" +
@@ -2889,7 +2900,8 @@ const file_host_proto_rawDesc = "" +
 	"\x03mac\x18\x03 \x01(\fR\x03mac\x12*\n" +
 	"\x05addrs\x18\x04 \x03(\v2\x14.weft.host.v1.PrefixR\x05addrs\x12\x10\n" +
 	"\x03mtu\x18\x05 \x01(\rR\x03mtu\x12\x14\n" +
-	"\x05scope\x18\x06 \x01(\fR\x05scope\"`\n" +
+	"\x05scope\x18\x06 \x01(\fR\x05scope\x12\x16\n" +
+	"\x06scope6\x18\a \x01(\fR\x06scope6\"`\n" +
 	"\bExternal\x12#\n" +
 	"\x03leg\x18\x01 \x01(\v2\x11.weft.host.v1.LegR\x03leg\x12\x1b\n" +
 	"\tnext_hops\x18\x02 \x03(\fR\bnextHops\x12\x12\n" +
@@ -2914,12 +2926,13 @@ const file_host_proto_rawDesc = "" +
 	"\fexternal_min\x18\x04 \x01(\rR\vexternalMin\x12!\n" +
 	"\fexternal_max\x18\x05 \x01(\rR\vexternalMax\x12!\n" +
 	"\finternal_min\x18\x06 \x01(\rR\vinternalMin\x12!\n" +
-	"\finternal_max\x18\a \x01(\rR\vinternalMax*U\n" +
+	"\finternal_max\x18\a \x01(\rR\vinternalMax*h\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ACTIVE\x10\x01\x12\x11\n" +
 	"\rSTATE_WAITING\x10\x02\x12\x10\n" +
-	"\fSTATE_FAILED\x10\x032U\n" +
+	"\fSTATE_FAILED\x10\x03\x12\x11\n" +
+	"\rSTATE_STANDBY\x10\x042U\n" +
 	"\vHostService\x12F\n" +
 	"\aSession\x12\x1a.weft.host.v1.AgentMessage\x1a\x1b.weft.host.v1.ServerMessage(\x010\x012J\n" +
 	"\tEnrolment\x12=\n" +

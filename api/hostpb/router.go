@@ -23,6 +23,9 @@ func toLeg(l *model.LegView) *Leg {
 	if !l.Scope.IsZero() {
 		m.Scope = l.Scope.UUID[:]
 	}
+	if !l.Scope6.IsZero() {
+		m.Scope6 = l.Scope6.UUID[:]
+	}
 	return m
 }
 
@@ -60,7 +63,8 @@ func (r *reader) router(m *Router) *model.RouterView {
 func (r *reader) leg(m *Leg) model.LegView {
 	v := model.LegView{
 		PortID: model.PortID{UUID: r.id(m.GetPortId())}, NetworkID: model.NetworkID{UUID: r.id(m.GetNetworkId())},
-		MAC: r.mac(m.GetMac()), MTU: int(m.GetMtu()), Scope: model.AddressScopeID{UUID: r.optionalID(m.GetScope())},
+		MAC: r.mac(m.GetMac()), MTU: int(m.GetMtu()),
+		Scope: model.AddressScopeID{UUID: r.optionalID(m.GetScope())}, Scope6: model.AddressScopeID{UUID: r.optionalID(m.GetScope6())},
 	}
 	if v.MAC.IsZero() {
 		r.bad("a leg without a MAC address")

@@ -389,6 +389,8 @@ func ToReports(in []model.Report) *Reports {
 			state = State_STATE_WAITING
 		case model.ReportFailed:
 			state = State_STATE_FAILED
+		case model.ReportStandby:
+			state = State_STATE_STANDBY
 		}
 		out.Reports = append(out.Reports, &Report{PortId: r.PortID.UUID[:], Revision: r.Revision, State: state, Error: r.Error})
 	}
@@ -408,6 +410,8 @@ func FromReports(m *Reports) []model.Report {
 			v.State = model.ReportWaiting
 		case State_STATE_FAILED:
 			v.State = model.ReportFailed
+		case State_STATE_STANDBY:
+			v.State = model.ReportStandby
 		default:
 			r.bad("state %d", p.GetState())
 		}

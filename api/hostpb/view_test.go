@@ -31,9 +31,12 @@ func prefix(t *rapid.T) netip.Prefix {
 }
 
 func leg(t *rapid.T) model.LegView {
+	scope := func(name string) model.AddressScopeID {
+		return model.AddressScopeID{UUID: rapid.SampledFrom([]model.UUID{{}, {1, 15: 2}}).Draw(t, name)}
+	}
 	return model.LegView{
 		PortID: model.PortID{UUID: uuid(t)}, NetworkID: model.NetworkID{UUID: uuid(t)}, MAC: model.MAC{2, 5: 1}, Addrs: []netip.Prefix{prefix(t)}, MTU: 1458,
-		Scope: model.AddressScopeID{UUID: rapid.SampledFrom([]model.UUID{{}, {1, 15: 2}}).Draw(t, "scope")},
+		Scope: scope("scope"), Scope6: scope("scope6"),
 	}
 }
 

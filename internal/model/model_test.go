@@ -1,6 +1,7 @@
 package model
 
 import (
+	"encoding/json"
 	"net/netip"
 	"strings"
 	"testing"
@@ -80,7 +81,7 @@ func TestPortStatus_isDerivedFromTheLastReport(t *testing.T) {
 		}
 		return p
 	}
-	active := &PortReport{Host: "compute1", Revision: 5, State: ReportActive}
+	active := &PortReport{HostReport: HostReport{Host: "compute1", Revision: 5, State: ReportActive}}
 	for _, c := range []struct {
 		rule   string
 		port   *Port
@@ -89,10 +90,12 @@ func TestPortStatus_isDerivedFromTheLastReport(t *testing.T) {
 	}{
 		{"no report is DOWN", bound(nil), nil, "DOWN"},
 		{"the host says it is wired", bound(nil), active, "ACTIVE"},
-		{"the host waits for the device", bound(nil), &PortReport{Host: "compute1", Revision: 5, State: ReportWaiting}, "DOWN"},
-		{"the host cannot apply it", bound(nil), &PortReport{Host: "compute1", Revision: 5, State: ReportFailed}, "ERROR"},
-		{"another host's word counts for nothing", bound(nil), &PortReport{Host: "compute2", Revision: 9, State: ReportActive}, "DOWN"},
-		{"a word from before the binding counts for nothing", bound(nil), &PortReport{Host: "compute1", Revision: 4, State: ReportActive}, "DOWN"},
+		{"the host waits for the device", bound(nil), &PortReport{HostReport: HostReport{Host: "compute1", Revision: 5, State: ReportWaiting}}, "DOWN"},
+		{"the host cannot apply it", bound(nil), &PortReport{HostReport: HostReport{Host: "compute1", Revision: 5, State: ReportFailed}}, "ERROR"},
+		{"another host's word counts for nothing", bound(nil), &PortReport{HostReport: HostReport{Host: "compute2", Revision: 9, State: ReportActive}}, "DOWN"},
+		{"a word from before the binding counts for nothing", bound(nil), &PortReport{HostReport: HostReport{Host: "compute1", Revision: 4, State: ReportActive}}, "DOWN"},
+		{"a leg's status is that of the gateway that answers", bound(func(p *Port) { p.DeviceOwner = OwnerRouterGateway }), &PortReport{HostReport: HostReport{Host: "gw2", Revision: 5, State: ReportActive}}, "ACTIVE"},
+		{"a leg for which nobody answers is DOWN", bound(func(p *Port) { p.DeviceOwner = OwnerRouterGateway }), &PortReport{HostReport: HostReport{Host: "compute1", Revision: 5, State: ReportStandby}}, "DOWN"},
 		{"an unbound port is DOWN", bound(func(p *Port) { p.Binding.HostID = "" }), active, "DOWN"},
 		{"a port that is switched off is DOWN", bound(func(p *Port) { p.AdminStateUp = false }), active, "DOWN"},
 		{"a network's DHCP port is everywhere", &Port{DeviceOwner: OwnerDHCP, DeviceID: DHCPDeviceID(NetworkID{})}, nil, "ACTIVE"},
@@ -102,6 +105,64 @@ func TestPortStatus_isDerivedFromTheLastReport(t *testing.T) {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestPortReport_theGatewayThatAnswersCounts: of what the gateways of a router say about a leg.
+func TestPortReport_theGatewayThatAnswersCounts(t *testing.T) {
+	word := func(host string, revision int64, s ReportState) HostReport {
+		return HostReport{Host: host, Revision: revision, State: s}
+	}
+	for _, c := range []struct {
+		rule  string
+		said  []HostReport
+		gone  []string
+		count string // the host whose word counts, empty for none
+		words int
+	}{
+		{rule: "the stand-by speaks before", said: []HostReport{word("b", 1, ReportStandby), word("a", 1, ReportActive)}, count: "a", words: 2},
+		{rule: "the stand-by speaks after", said: []HostReport{word("a", 1, ReportActive), word("b", 1, ReportStandby)}, count: "a", words: 2},
+		{rule: "a stand-by that fails breaks nothing", said: []HostReport{word("a", 1, ReportActive), word("b", 1, ReportFailed)}, count: "a", words: 2},
+		{rule: "one that died does not say so", said: []HostReport{word("a", 1, ReportActive), word("b", 1, ReportActive)}, count: "b", words: 2},
+		{rule: "it comes back and takes over", said: []HostReport{word("a", 1, ReportActive), word("b", 1, ReportActive), word("a", 1, ReportActive), word("b", 1, ReportStandby)}, count: "a", words: 2},
+		{rule: "a failure is told when nobody answers", said: []HostReport{word("a", 1, ReportFailed), word("b", 1, ReportStandby)}, count: "a", words: 2},
+		{rule: "an older revision is no news", said: []HostReport{word("a", 2, ReportActive), word("a", 1, ReportFailed)}, count: "a", words: 1},
+		{rule: "the answering one is taken off the router", said: []HostReport{word("a", 1, ReportActive), word("b", 1, ReportActive)}, gone: []string{"b"}, count: "a", words: 1},
+		{rule: "one that said nothing is taken off", said: []HostReport{word("a", 1, ReportActive)}, gone: []string{"c"}, count: "a", words: 1},
+		{rule: "all are taken off", said: []HostReport{word("a", 1, ReportActive), word("b", 1, ReportStandby)}, gone: []string{"a", "b"}},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			var r *PortReport
+			for _, w := range c.said {
+				before := r
+				if r = r.With(PortID{}, w); r != before && r.With(PortID{}, w) != r {
+					t.Error("the same again is news")
+				}
+			}
+			for _, h := range c.gone {
+				r = r.Without(h)
+			}
+			switch {
+			case r == nil:
+				if c.count != "" {
+					t.Error("nobody says anything")
+				}
+			case r.Host != c.count || len(r.Others)+1 != c.words:
+				t.Errorf("%s counts, others %v", r.Host, r.Others)
+			}
+		})
+	}
+}
+
+// TestPortReport_readsWhatWasWrittenBefore: rows of the journal from when the host that a port is bound to was the only one to speak.
+func TestPortReport_readsWhatWasWrittenBefore(t *testing.T) {
+	const row = `{"port_id":"37000000-0000-4000-8000-000000000001","host":"gw1","revision":3,"state":"ACTIVE","at":"2026-01-02T03:04:05Z"}`
+	var r PortReport
+	if err := json.Unmarshal([]byte(row), &r); err != nil || r.Host != "gw1" || r.Revision != 3 || r.State != ReportActive || r.At.Year() != 2026 {
+		t.Errorf("read %+v, %v", r, err)
+	}
+	if got, err := json.Marshal(&r); err != nil || string(got) != row {
+		t.Errorf("written %s, %v", got, err)
 	}
 }
 

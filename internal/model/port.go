@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/netip"
 	"slices"
@@ -122,12 +123,11 @@ const (
 	ReportActive  ReportState = "ACTIVE"  // applied: traffic flows
 	ReportWaiting ReportState = "WAITING" // the device is not there yet
 	ReportFailed  ReportState = "ERROR"   // cannot be applied, see Error
+	ReportStandby ReportState = "STANDBY" // applied: a leg of a router that the host does not answer for
 )
 
-// PortReport is the last word of a host about a port. Only the dispatcher
-// writes it; a port's status is derived from it and the port, never stored.
-type PortReport struct {
-	PortID   PortID      `json:"port_id"`
+// HostReport is the last word of one host about a port.
+type HostReport struct {
 	Host     string      `json:"host"`
 	Revision int64       `json:"revision"` // of the port's binding and addresses that the report is about
 	State    ReportState `json:"state"`
@@ -135,15 +135,78 @@ type PortReport struct {
 	At       time.Time   `json:"at"`
 }
 
+// PortReport is what hosts say about a port: the host that it is bound to or, when it is a leg of a router, each
+// of the router's gateways. The dispatcher writes it, and the rules take out the words of gateways that serve the router no
+// more; a port's status is derived from it and the port, never stored.
+type PortReport struct {
+	PortID     PortID       `json:"port_id"`
+	HostReport              // the one that counts
+	Others     []HostReport `json:"others,omitempty"` // of the other gateways, in the order in which they would count
+}
+
+// With returns what hosts say after one of them has spoken; the receiver itself, which may be nil, when that is nothing
+// new. A host does not go back behind what it said of a later revision.
+//
+// What counts is the word of the gateway that answers, of several the one that was the last to begin: a host that
+// died does not say so. Without one, a failure is told before that the port waits.
+func (r *PortReport) With(id PortID, word HostReport) *PortReport {
+	words := []HostReport{word}
+	if r != nil {
+		for _, w := range r.words() {
+			switch {
+			case w.Host != word.Host:
+				words = append(words, w)
+			case w.Revision > word.Revision, w.Revision == word.Revision && w.State == word.State && w.Error == word.Error:
+				return r
+			}
+		}
+	}
+	return reportOf(id, words)
+}
+
+// Without returns what hosts say when one of them no longer serves the port's router; nil when nobody says anything, the
+// receiver itself when the host had said nothing.
+func (r *PortReport) Without(host string) *PortReport {
+	words := slices.DeleteFunc(r.words(), func(w HostReport) bool { return w.Host == host })
+	switch len(words) {
+	case 0:
+		return nil
+	case 1 + len(r.Others):
+		return r
+	}
+	return reportOf(r.PortID, words)
+}
+
+// Of returns the last word of a host, false when it has said nothing.
+func (r *PortReport) Of(host string) (HostReport, bool) {
+	words := r.words()
+	i := slices.IndexFunc(words, func(w HostReport) bool { return w.Host == host })
+	if i < 0 {
+		return HostReport{}, false
+	}
+	return words[i], true
+}
+
+func (r *PortReport) words() []HostReport { return append([]HostReport{r.HostReport}, r.Others...) }
+
+// reportOf puts words in the order in which they count; of equal ones, the first is before.
+func reportOf(id PortID, words []HostReport) *PortReport {
+	order := []ReportState{ReportActive, ReportFailed, ReportWaiting, ReportStandby}
+	slices.SortStableFunc(words, func(a, b HostReport) int {
+		return cmp.Compare(slices.Index(order, a.State), slices.Index(order, b.State))
+	})
+	return &PortReport{PortID: id, HostReport: words[0], Others: words[1:]}
+}
+
 // Status derives the API's port status (ACTIVE, DOWN, ERROR) from a port and the last
 // report about it (nil when there is none). A report of another host than the
-// port's, or about a revision from before the present binding, counts for nothing.
+// port's or, for a leg, than its router's gateways, or about a revision from before the present binding, counts for nothing.
 func (p *Port) Status(r *PortReport) string {
 	switch {
 	case p.IsDHCPService():
 		// Answered on every host from memory: there is no device to wait for.
 		return "ACTIVE"
-	case r == nil || p.Binding.HostID == "" || r.Host != p.Binding.HostID || r.Revision < p.Binding.Since || !p.AdminStateUp:
+	case r == nil || p.Binding.HostID == "" || r.Host != p.Binding.HostID && !p.IsRouterPort() || r.Revision < p.Binding.Since || !p.AdminStateUp:
 		return "DOWN"
 	case r.State == ReportActive:
 		return "ACTIVE"

@@ -33,11 +33,13 @@ func (p *Port) IsRouterPort() bool { return isRouterOwner(p.DeviceOwner) }
 func isRouterOwner(owner string) bool { return isLegOwner(owner) || owner == OwnerRouterGateway }
 
 // RouterOf returns the router that the port is a leg of, false when it is no leg.
-func (p *Port) RouterOf() (RouterID, bool) {
-	if !p.IsRouterPort() {
+func (p *Port) RouterOf() (RouterID, bool) { return routerOf(p.DeviceOwner, p.DeviceID) }
+
+func routerOf(owner, device string) (RouterID, bool) {
+	if !isRouterOwner(owner) {
 		return RouterID{}, false
 	}
-	id, err := ParseUUID(p.DeviceID)
+	id, err := ParseUUID(device)
 	return RouterID{UUID: id}, err == nil
 }
 

@@ -91,6 +91,9 @@ type PortView struct {
 // IsRouterPort reports whether the port is a leg of a router, whose device the host makes itself.
 func (p *PortView) IsRouterPort() bool { return isRouterOwner(p.DeviceOwner) }
 
+// RouterOf returns the router that the port is a leg of, false when it is no leg.
+func (p *PortView) RouterOf() (RouterID, bool) { return routerOf(p.DeviceOwner, p.DeviceID) }
+
 // PeerView is a port elsewhere, on a network that has a port on the host.
 type PeerView struct {
 	PortID    PortID
@@ -189,6 +192,12 @@ type LegView struct {
 	Addrs     []netip.Prefix // each address with the length of its subnet
 	MTU       int            // of the network, bytes
 	Scope     AddressScopeID // of the network's IPv4 subnets; zero: none
+	Scope6    AddressScopeID // of its IPv6 subnets
+}
+
+// SortScopes returns the different address scopes of a list in order, "none" first.
+func SortScopes(list []AddressScopeID) []AddressScopeID {
+	return slices.Compact(slices.SortedFunc(slices.Values(list), func(a, b AddressScopeID) int { return a.Compare(b.UUID) }))
 }
 
 // Reaches reports whether an address is on one of the leg's subnets, and not the leg's own.

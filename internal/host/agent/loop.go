@@ -220,7 +220,7 @@ func (a *Agent) pass(ctx context.Context) error {
 		a.announceRouters(joined, r, began)
 	}
 	a.tellGuests(joined, a.flows, r)
-	a.reporter.say(r.reports(joined.Ports))
+	a.reporter.say(r.reports(joined))
 	r.count(a.metrics)
 	err := errors.Join(fwErr, flowErr)
 	a.inForce, a.failed = err == nil, len(r.failed)
@@ -262,7 +262,7 @@ func (a *Agent) portInput(st *hoststate.State, zone uint16) firewall.PortInput {
 func (a *Agent) applyFirewall(ctx context.Context, j *hoststate.Joined, r *results) error {
 	in := a.hybridInput(j.Ports)
 	out := a.cache.Hybrid(in)
-	res, err := a.fw.Apply(ctx, iptables.State{V4: out.V4, V6: out.V6, Sets: out.Sets})
+	res, err := a.fw.Apply(ctx, iptables.State{V4: out.V4, V6: out.V6, Sets: out.Sets, Taps: out.Taps})
 	if err != nil {
 		// The kernel's state is unknown. Ports that were filtered before keep what they have;
 		// others wait.

@@ -53,14 +53,16 @@ func (r *results) firewall(problems map[model.PortID]error) {
 func (r *results) wired(id model.PortID) { r.active[id] = true }
 
 // reports are the words for the server, one a port.
-func (r *results) reports(ports []hoststate.State) map[model.PortID]model.Report {
-	out := make(map[model.PortID]model.Report, len(ports))
-	for i := range ports {
-		p := ports[i].Port
+func (r *results) reports(j *hoststate.Joined) map[model.PortID]model.Report {
+	out := make(map[model.PortID]model.Report, len(j.Ports))
+	for i := range j.Ports {
+		p := j.Ports[i].Port
 		rep := model.Report{PortID: p.ID, Revision: p.Revision, State: model.ReportWaiting, Error: r.notes[p.ID]}
 		switch {
 		case r.failed[p.ID] != "":
 			rep.State, rep.Error = model.ReportFailed, r.failed[p.ID]
+		case r.active[p.ID] && j.StandsBy(p):
+			rep.State = model.ReportStandby
 		case r.active[p.ID]:
 			rep.State = model.ReportActive
 		}

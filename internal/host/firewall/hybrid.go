@@ -57,7 +57,12 @@ func (c *Cache) Hybrid(in Input) Output {
 		for _, k := range b.sets {
 			used[k] = true
 		}
+		if b.tap != "" {
+			out.Taps = append(out.Taps, b.tap)
+		}
 	}
+	slices.Sort(out.Taps)
+	out.Taps = slices.Compact(out.Taps)
 	out.V4, out.V6 = fixedTables(pre, forward, input, sg), fixedTables(pre, forward, input, sg)
 	out.V4[1].Chains = append(out.V4[1].Chains, v4...)
 	out.V6[1].Chains = append(out.V6[1].Chains, v6...)
@@ -84,7 +89,7 @@ func (b *block) shut() *block {
 		}
 		return out
 	}
-	return &block{id: b.id, pre: b.pre, forward: closed(b.forward), input: closed(b.input)}
+	return &block{id: b.id, pre: b.pre, forward: closed(b.forward), input: closed(b.input), tap: b.tap}
 }
 
 // blocks returns every port's share, sorted by the ports' ids, and forgets

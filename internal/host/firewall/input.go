@@ -49,6 +49,7 @@ type Input struct {
 type Output struct {
 	V4, V6 table.Ruleset
 	Sets   []table.Set // sorted by name
+	Taps   []string    // of the ports that are filtered, in order: nothing passes them that the rules cannot see
 	// Problems tells what is wrong with a port; what is right of it is in force. A
 	// port that has a *PortError passes nothing.
 	Problems map[model.PortID]error

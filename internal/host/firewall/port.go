@@ -219,6 +219,7 @@ type block struct {
 	pre, forward, input, sg []table.Rule // the same in both families
 	v4, v6                  []table.Chain
 	sets                    []setKey
+	tap                     string // empty: nothing is filtered
 	problem                 error
 }
 
@@ -236,6 +237,7 @@ func (p *portRules) render() *block {
 		b.input = []table.Rule{rule(fromPort, commentPortSecOff, "-j ACCEPT")}
 		return b
 	}
+	b.tap = p.tap
 	b.forward = []table.Rule{rule(toPort, commentToSG, "-j ", chainSG), rule(fromPort, commentToSG, "-j ", chainSG)}
 	b.input = []table.Rule{rule(fromPort, commentInput, "-j ", p.out())}
 	b.sg = []table.Rule{rule(toPort, commentToPort, "-j ", p.in()), rule(fromPort, commentToPort, "-j ", p.out())}

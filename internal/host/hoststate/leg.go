@@ -41,12 +41,15 @@ func IsLeg(name string) bool {
 
 // servesLeg reports whether the host serves the router that a port is a leg of.
 func servesLeg(view *model.HostView, p *model.PortView) bool {
-	id, err := model.ParseUUID(p.DeviceID)
-	if err != nil {
-		return false
-	}
-	r := view.Routers[model.RouterID{UUID: id}]
+	id, _ := p.RouterOf()
+	r := view.Routers[id]
 	return r != nil && r.ServedBy(view.Host)
+}
+
+// StandsBy reports whether a port is a leg of a router that the host serves but does not answer for.
+func (j *Joined) StandsBy(p *model.PortView) bool {
+	id, ok := p.RouterOf()
+	return ok && !j.Pipeline.Routers[id].Active
 }
 
 // legPort is a leg's port on br-int, with what Neutron's agent writes there.

@@ -89,6 +89,7 @@ COMMIT
 E`)
 		filtertest.Sh(t, filtertest.In(ns, "ipset create theirs hash:net"))
 		filtertest.Sh(t, filtertest.In(ns, "ipset create NIPv4x hash:ip"))
+		filtertest.Sh(t, filtertest.In(ns, "nft add table bridge theirs"))
 		// The raw table comes and goes with ours, so its frame is left out.
 		ours := regexp.MustCompile(`^(#|\*raw|:PREROUTING|:OUTPUT|COMMIT|.*neutron-(filter-top|openvswi-)|NIPv[46].*-)`)
 		foreign := func() string {
@@ -121,6 +122,9 @@ E`)
 		}
 		if got := foreign(); got != before {
 			t.Errorf("after removal:\n%s\nbefore:\n%s", got, before)
+		}
+		if got := filtertest.Sh(t, filtertest.In(ns, "nft list tables bridge")); got != "table bridge theirs\n" {
+			t.Errorf("tables of bridges after removal: %s", got)
 		}
 		left := filtertest.Sh(t, filtertest.In(ns, tool+"-save")+"; "+filtertest.In(ns, "ipset list -n"))
 		if n := strings.Count(left, "neutron-") + strings.Count(left, filtertest.ID(700).String()[:8]); n != 1 { // the one in nat
@@ -180,6 +184,8 @@ func TestHandMadeChangesAreUndone(t *testing.T) {
 			tool + " -F " + chain, tool + " -I " + chain + " -j RETURN", tool + " -F", tool + " -t raw -F",
 			"ip6" + strings.TrimPrefix(tool, "ip") + " -D neutron-openvswi-sg-chain 1",
 			"ipset flush " + firewall.SetName(filtertest.ID(700), table.IPv4), "ipset add " + firewall.SetName(filtertest.ID(700), table.IPv4) + " 1.2.3.4",
+			"nft delete table bridge weft-llc", "nft flush chain bridge weft-llc forward", "nft delete chain bridge weft-llc forward",
+			"nft delete element bridge weft-llc ports '{ tap" + in1.Ports[0].View.ID.DeviceSuffix() + " }'", "nft add element bridge weft-llc ports '{ lo }'",
 			tool + " -A neutron-openvswi-sg-fallback -j ACCEPT", tool + " -N neutron-openvswi-ideadbeef-0",
 		} {
 			if m.Look()(context.Background()); m.seen == (seen{}) {

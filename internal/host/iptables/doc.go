@@ -3,7 +3,7 @@
 // wanted and applies the difference atomically.
 //
 // It is the only package that runs iptables-restore, iptables-save and ipset,
-// and that changes conntrack entries. It does not know what rules mean: package
+// and that changes conntrack entries. What iptables cannot see on a bridge it drops by nft (frames.go). It does not know what rules mean: package
 // firewall makes them, the agent brings both together.
 //
 // A Layout says which chains are ours: neutron-openvswi-* in a host's own namespace, neutron-l3-agent-*

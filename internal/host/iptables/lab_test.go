@@ -22,7 +22,7 @@ func openManager(t testing.TB, ns string, b Backend) *Manager {
 	return m
 }
 
-func state(o firewall.Output) State { return State{V4: o.V4, V6: o.V6, Sets: o.Sets} }
+func state(o firewall.Output) State { return State{V4: o.V4, V6: o.V6, Sets: o.Sets, Taps: o.Taps} }
 
 // apply applies an input and fails the test when anything is refused.
 func apply(t testing.TB, m *Manager, in firewall.Input) Result {

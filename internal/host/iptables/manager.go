@@ -39,11 +39,12 @@ type Manager struct {
 	names  table.Protocols
 	nl     *netlink.Handle
 
-	backend Backend
-	have    *State // nil: must be read
-	want    *State // nil: nothing has been wanted yet
-	refused map[refusal]error
-	stats   counters
+	backend  Backend
+	noFrames bool   // the kernel cannot filter frames by their type
+	have     *State // nil: must be read
+	want     *State // nil: nothing has been wanted yet
+	refused  map[refusal]error
+	stats    counters
 
 	seed maphash.Seed
 	seen seen // owned by the function that Look returns
@@ -119,6 +120,10 @@ func (m *Manager) Open(ctx context.Context) error {
 		}
 		defer h.Close()
 	}
+	if err := m.canFilterFrames(ctx); err != nil {
+		m.noFrames = true
+		m.log.Warn("IP behind an LLC header passes by the filters of ports on bridges: this host's nft cannot drop it", "err", err)
+	}
 	if m.nl, err = netlink.NewHandleAt(h, unix.NETLINK_NETFILTER); err != nil {
 		return fmt.Errorf("opening a netfilter socket: %w", err)
 	}
@@ -151,7 +156,7 @@ func (m *Manager) Read(ctx context.Context) (State, error) {
 }
 
 // saved is the kernel's state as the commands print it.
-type saved struct{ v4, v6, sets string }
+type saved struct{ v4, v6, sets, frames string }
 
 func (m *Manager) save(ctx context.Context) (s saved, err error) {
 	m.stats.reads.Add(1)
@@ -163,11 +168,12 @@ func (m *Manager) save(ctx context.Context) (s saved, err error) {
 		})
 	}
 	read(&s.v4, m.tools.save4)
-	if !m.layout.OnlyIPv4 {
-		read(&s.v6, m.tools.save6)
-	}
+	read(&s.v6, m.tools.save6)
 	if m.layout.Bridges {
 		read(&s.sets, "ipset", "save")
+		if !m.noFrames {
+			read(&s.frames, "nft", "-j", "list", "ruleset", "bridge")
+		}
 	}
 	return s, g.Wait()
 }
@@ -187,14 +193,15 @@ func (m *Manager) parse(text saved) (s State, err error) {
 	if s.Sets, err = table.ParseSets(text.sets); err != nil {
 		return s, fmt.Errorf("reading the output of ipset save: %w", err)
 	}
-	return s, nil
+	s.frames, err = parseFrames(text.frames)
+	return s, err
 }
 
 // sum is the same for the same rules and sets: comments, which hold the time, and the counters of chains do not count.
 func (s *saved) sum(seed maphash.Seed) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)
-	for _, text := range []string{s.v4, s.v6, s.sets} {
+	for _, text := range []string{s.v4, s.v6, s.sets, s.frames} {
 		for line := range strings.Lines(text) {
 			switch line[0] {
 			case '#':
@@ -214,9 +221,12 @@ func (s *saved) sum(seed maphash.Seed) uint64 {
 // left there the last time; Verify compares with what is there. An error means
 // that the state is unknown: the next Apply reads it first.
 //
-// Sets are made and filled before the rules change, emptied and removed after.
+// Sets are made and filled before the rules change, emptied and removed after. Frames are filtered beside that.
 // The rules of a table change in one step.
 func (m *Manager) Apply(ctx context.Context, want State) (Result, error) {
+	if m.noFrames {
+		want.Taps = nil
+	}
 	asked := want
 	m.want = &asked
 	res := Result{Refused: map[string]error{}, BadSets: map[string]error{}}
@@ -240,10 +250,13 @@ func (m *Manager) Apply(ctx context.Context, want State) (Result, error) {
 	}
 	res.Changed = true
 	m.have = nil
-	if err := m.prepareSets(ctx, &change.sets, &res); err != nil {
-		return res, err
+	var beside errgroup.Group
+	beside.Go(func() error { return m.writeFrames(ctx, change.frames) })
+	err := m.prepareSets(ctx, &change.sets, &res)
+	if err == nil {
+		err = m.restoreBoth(ctx, &have, &want, change, &res)
 	}
-	if err := m.restoreBoth(ctx, &have, &want, change, &res); err != nil {
+	if err := errors.Join(err, beside.Wait()); err != nil {
 		return res, err
 	}
 	if err := m.finishSets(ctx, &change.sets, &res); err != nil {
@@ -257,7 +270,10 @@ func (m *Manager) Apply(ctx context.Context, want State) (Result, error) {
 
 // after is what the kernel has once want has been applied to have.
 func (m *Manager) after(have, want State) *State {
-	return &State{V4: m.layout.after(have.V4, want.V4), V6: m.layout.after(have.V6, want.V6), Sets: afterSets(have.Sets, want.Sets)}
+	return &State{
+		V4: m.layout.after(have.V4, want.V4), V6: m.layout.after(have.V6, want.V6), Sets: afterSets(have.Sets, want.Sets),
+		frames: frames{taps: want.Taps, whole: len(want.Taps) > 0, absent: len(want.Taps) == 0},
+	}
 }
 
 // Compare is Apply, but compares with what the kernel has, not with what the last Apply left.

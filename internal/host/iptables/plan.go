@@ -14,6 +14,10 @@ import (
 type State struct {
 	V4, V6 table.Ruleset
 	Sets   []table.Set
+	// Taps are the devices, in order, from and to which no frame with a length in place of a type crosses a bridge.
+	Taps []string
+
+	frames frames // as read; of what is wanted it says nothing
 }
 
 // Layout says which rules of a namespace are ours, and where they stand.
@@ -25,8 +29,6 @@ type Layout struct {
 	Top string
 	// Bridges: frames that cross a Linux bridge pass the rules, and remote groups are sets.
 	Bridges bool
-	// OnlyIPv4: there are no rules of ours for IPv6.
-	OnlyIPv4 bool
 }
 
 // HostLayout is that of a host's own namespace: the filters of its ports.
@@ -34,11 +36,11 @@ func HostLayout() Layout {
 	return Layout{Prefix: "neutron-openvswi-", Tables: []string{"raw", "filter"}, Top: "neutron-filter-top", Bridges: true}
 }
 
-// RouterLayout is that of a router's namespace, which no other agent writes to: its address translation.
+// RouterLayout is that of a router's namespace, which no other agent writes to: address translation, and what holds address scopes apart.
 func RouterLayout() Layout {
 	return Layout{
 		Prefix: "neutron-l3-agent-", Own: []string{"neutron-postrouting-bottom"},
-		Tables: []string{"mangle", "nat", "filter"}, OnlyIPv4: true,
+		Tables: []string{"mangle", "nat", "filter"},
 	}
 }
 
@@ -76,10 +78,13 @@ type tableEdits struct {
 type Change struct {
 	v4, v6 []tableEdits
 	sets   setChange
+	frames string // for nft
 }
 
 // Empty reports whether there is nothing to do.
-func (c *Change) Empty() bool { return len(c.v4) == 0 && len(c.v6) == 0 && c.sets.empty() }
+func (c *Change) Empty() bool {
+	return len(c.v4) == 0 && len(c.v6) == 0 && c.sets.empty() && c.frames == ""
+}
 
 // Describe lists the changes, one line each, for logs and tests.
 func (c *Change) Describe() []string {
@@ -94,13 +99,16 @@ func (c *Change) Describe() []string {
 			}
 		}
 	}
+	if c.frames != "" {
+		out = append(out, "nft: "+c.frames)
+	}
 	return append(out, c.sets.describe()...)
 }
 
 // Plan computes what must change so that have becomes want. Only what is
 // provably ours appears in it.
 func (l Layout) Plan(have, want State) Change {
-	return Change{v4: l.planFamily(have.V4, want.V4), v6: l.planFamily(have.V6, want.V6), sets: planSets(have.Sets, want.Sets)}
+	return Change{v4: l.planFamily(have.V4, want.V4), v6: l.planFamily(have.V6, want.V6), sets: planSets(have.Sets, want.Sets), frames: planFrames(have.frames, want.Taps)}
 }
 
 func (l *Layout) planFamily(have, want table.Ruleset) []tableEdits {

@@ -76,15 +76,18 @@ func (b *builder) antiSpoof(n *network, p port, cookie uint64) {
 	own := func(m flow.Match) {
 		b.brInt(cookie, IntNeighbours, prioOwn, from(m), flow.GotoTable{Table: IntSource})
 	}
+	advertised := map[netip.Prefix]bool{}
 	for _, id := range identities(p.view) {
 		if id.prefix.Addr().Is4() {
 			own(flow.MatchARP().Prefix(flow.ARPSPA, id.prefix).MAC(flow.ARPSHA, hw(id.mac)))
 			continue
 		}
-		// The option with the link-layer address may be missing; it is then zero.
 		advert := icmpv6(neighborAdvert).Prefix(flow.NDTarget, id.prefix)
 		own(advert.MAC(flow.NDTLL, hw(id.mac)))
-		own(advert.MAC(flow.NDTLL, hw(model.MAC{})))
+		if !advertised[id.prefix] { // the option with the link-layer address may be missing; it is then zero
+			own(advert.MAC(flow.NDTLL, hw(model.MAC{})))
+		}
+		advertised[id.prefix] = true
 	}
 	macs := macsOf(p.view)
 	for _, mac := range macs {

@@ -34,18 +34,29 @@ func (b *builder) checkAtPorts(networks map[model.NetworkID]*network) {
 		if at < 0 {
 			continue // not wired
 		}
-		if external == nil {
+		switch {
+		case external == nil:
 			b.problem(model.KindFloating, id.UUID, "the host has no way to the external network")
+			continue
+		case !f.Fixed.Is4():
+			b.problem(model.KindFloating, id.UUID, "%s is no IPv4 address: only a gateway can serve it", f.Fixed)
 			continue
 		}
 		outer := b.in.Local.Ports[r.External.PortID]
 		for i := range n.legs {
 			l := &n.legs[i]
-			if ofport := b.in.Local.Ports[l.view.PortID]; l.router == r.ID && !l.local && l.view.Reaches(f.Fixed) && ofport != 0 && outer != 0 {
-				n.atPorts = append(n.atPorts, atPort{f, n.ports[at], l, ofport})
-				b.externalLeg(external, r, outer)
+			ofport := b.in.Local.Ports[l.view.PortID]
+			if l.router != r.ID || l.local || !l.view.Reaches(f.Fixed) || ofport == 0 || outer == 0 {
+				continue
+			}
+			if ofport == outer || !b.free(ofport, l.view.PortID) || !b.free(outer, r.External.PortID) {
+				b.problem(model.KindFloating, id.UUID, "ports %d and %d of br-int have another use", ofport, outer)
 				break
 			}
+			b.used[ofport], b.used[outer] = l.view.PortID, r.External.PortID
+			n.atPorts = append(n.atPorts, atPort{f, n.ports[at], l, ofport})
+			b.externalLeg(external, r, outer)
+			break
 		}
 	}
 }

@@ -127,7 +127,6 @@ type onNetwork struct {
 
 // checkPorts hands every port that can be wired to its network.
 func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
-	used := map[uint32]bool{}
 	macs := map[onNetwork]bool{}
 	for _, id := range sortedKeys(b.in.Ports, comparePorts) {
 		v := b.in.Ports[id]
@@ -151,14 +150,14 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 		case ofport == 0:
 			b.waiting(model.KindPort, id.UUID, "its device is not on br-int yet")
 			continue
-		case used[ofport] || b.reservedIntPort(ofport):
+		case !b.free(ofport, id):
 			b.problem(model.KindPort, id.UUID, "port %d of br-int has another use", ofport)
 			continue
 		case macs[onNetwork{v.NetworkID, v.MAC}]:
 			b.problem(model.KindPort, id.UUID, "another port of the network has MAC %s", v.MAC)
 			continue
 		}
-		used[ofport], macs[onNetwork{v.NetworkID, v.MAC}] = true, true
+		b.used[ofport], macs[onNetwork{v.NetworkID, v.MAC}] = id, true
 		p := port{view: v, ofport: ofport, open: Learns(v), filtered: v.PortSecurity && b.in.Local.Filtered[id]}
 		if v.IsRouterPort() {
 			if p.open, p.filtered, p.leg = false, false, n.leg(id); p.leg == nil {
@@ -179,6 +178,12 @@ func (b *builder) checkPorts(networks map[model.NetworkID]*network) {
 // switch learns them: it has no port security, or address pairs with other MACs.
 func Learns(v *model.PortView) bool {
 	return !v.PortSecurity || slices.ContainsFunc(v.AddressPairs, func(p model.AddressPair) bool { return p.MAC != v.MAC && isUnicast(p.MAC) })
+}
+
+// free reports whether a number on br-int is for a port to have: nothing else does.
+func (b *builder) free(ofport uint32, id model.PortID) bool {
+	other, used := b.used[ofport]
+	return !b.reservedIntPort(ofport) && (!used || other == id)
 }
 
 // reservedIntPort reports whether a number on br-int is a patch port's, or one

@@ -31,7 +31,7 @@ func TestEveryTableIsDocumented(t *testing.T) {
 	for h := range headings {
 		t.Errorf("docs/pipeline.md has a section %q, and there is no such table", h)
 	}
-	for _, reg := range []flow.Field{RegNetwork, RegLookup, RegPort, RegSide, RegRouter, RegTooBig} {
+	for _, reg := range []flow.Field{RegNetwork, RegLookup, RegPort, RegSide, RegRouter, RegScope, RegTooBig} {
 		if !strings.Contains(string(doc), "| `"+reg.String()+"` |") {
 			t.Errorf("docs/pipeline.md does not explain %s", reg)
 		}

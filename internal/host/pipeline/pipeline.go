@@ -196,11 +196,12 @@ type builder struct {
 	in       Input
 	networks []*network // in order of their local VLAN ids
 	legMACs  map[onNetwork]bool
+	used     map[uint32]model.PortID // numbers of br-int, and whose they are
 	out      Output
 }
 
 func newBuilder(in Input) *builder {
-	b := &builder{in: in, legMACs: map[onNetwork]bool{}, out: Output{Physical: map[string][]flow.Flow{}}}
+	b := &builder{in: in, legMACs: map[onNetwork]bool{}, used: map[uint32]model.PortID{}, out: Output{Physical: map[string][]flow.Flow{}}}
 	byID := b.checkNetworks()
 	b.checkLegs(byID)
 	b.checkPorts(byID)

@@ -65,12 +65,49 @@ func drawInput(t *rapid.T) Input {
 			in.here(r, rapid.Bool().Draw(t, "active"))
 		}
 		for i := range in.Routers[routerID(r)].View.Legs {
+			l := &in.Routers[routerID(r)].View.Legs[i]
+			l.Scope.UUID, l.Scope6.UUID = uuid(0x60, rapid.IntRange(1, 2).Draw(t, "scope")), uuid(0x60, rapid.IntRange(1, 2).Draw(t, "scope6"))
+			if rapid.Bool().Draw(t, "ipv6") {
+				l.Addrs = append(l.Addrs, netip.MustParsePrefix(rapid.SampledFrom([]string{"2001:db8::1/64", "2001:db8:1::1/64"}).Draw(t, "leg address")))
+			}
 			if rapid.Float64().Draw(t, "odd") < 0.1 {
-				in.Routers[routerID(r)].View.Legs[i].MAC = anyMAC.Draw(t, "leg mac")
+				l.MAC = anyMAC.Draw(t, "leg mac")
 			}
 		}
+		drawFloating(t, in, r, networks, anyMAC)
 	}
 	return in
+}
+
+// drawFloating gives a router an external leg and its ports floating IPs, for which the host has legs of it; some of
+// that does not fit together.
+func drawFloating(t *rapid.T, in Input, r, networks int, anyMAC *rapid.Generator[model.MAC]) {
+	if !rapid.Bool().Draw(t, "external") {
+		return
+	}
+	v := in.Routers[routerID(r)].View
+	n := rapid.IntRange(1, networks+1).Draw(t, "external network")
+	v.External = &model.ExternalView{LegView: model.LegView{
+		PortID: portID(900 + r), NetworkID: netID(n), MAC: mac(900 + r), MTU: 1500, Addrs: []netip.Prefix{netip.MustParsePrefix("203.0.113.120/24")},
+	}}
+	if rapid.Float64().Draw(t, "odd") < 0.1 {
+		v.External.MAC = anyMAC.Draw(t, "external mac")
+	}
+	v.Routes = []model.Route{{Destination: netip.MustParsePrefix(rapid.SampledFrom([]string{"192.0.2.0/24", "10.0.1.0/24", "0.0.0.0/0", "2001:db8:9::/64"}).Draw(t, "destination")), NextHop: addr("10.0.1.99")}}
+	for i, l := range append([]model.LegView{v.External.LegView}, v.Legs...) {
+		if in.Local.Ports[l.PortID] == 0 && rapid.Float64().Draw(t, "here") < 0.8 {
+			in.Local.Ports[l.PortID] = uint32(60 + 10*r + i)
+		}
+	}
+	for p := 11; p < 17; p++ {
+		port := in.Ports[portID(p)]
+		if port == nil || !rapid.Bool().Draw(t, "floating") {
+			continue
+		}
+		f := &model.FloatingView{ID: model.FloatingIPID{UUID: uuid(0x50, 100*r+p)}, RouterID: v.ID, PortID: port.ID, AtPort: true,
+			Addr: netip.AddrFrom4([4]byte{203, 0, 113, byte(p)}), Fixed: rapid.SampledFrom(port.FixedIPs).Draw(t, "fixed").Addr}
+		in.Floating[f.ID] = f
+	}
 }
 
 func (o Output) all() map[string][]flow.Flow {
@@ -118,6 +155,14 @@ func TestBrIntNeverUsesNormal(t *testing.T) {
 		out := Compute(in)
 		may := map[uint32]bool{flow.PortInPort: true, in.Local.PatchTun: true, 90: true, in.Local.Services: in.Local.Services != 0}
 		for _, id := range out.Wired {
+			may[in.Local.Ports[id]] = true
+		}
+		for _, f := range in.Floating { // to the leg of the router whose floating IP it is
+			for _, l := range in.Routers[f.RouterID].View.Legs {
+				may[in.Local.Ports[l.PortID]] = true
+			}
+		}
+		for _, id := range out.External {
 			may[in.Local.Ports[id]] = true
 		}
 		for _, f := range out.BrInt {

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"weft/internal/host/flow"
 	"weft/internal/model"
@@ -35,6 +36,20 @@ type distributed struct {
 	key  uint64 // in RegRouter: the first 32 bits of its id
 	legs []routedLeg
 	used map[netip.Prefix]bool
+	// The address scopes of the legs, by family.
+	scopes4, scopes6 []model.AddressScopeID
+}
+
+// scope is the number that a leg's address scope has here, 0 when the legs are of one.
+func (d *distributed) scope(l *model.LegView, v4 bool) uint64 {
+	scope, all := l.Scope6, d.scopes6
+	if v4 {
+		scope, all = l.Scope, d.scopes4
+	}
+	if len(all) < 2 {
+		return 0
+	}
+	return uint64(1 + slices.Index(all, scope))
 }
 
 // taken reports whether a destination has its flow already: of two legs or ports that have it the first counts.
@@ -90,11 +105,20 @@ func (b *builder) route(d *distributed) {
 	widest := 0
 	for _, l := range d.legs {
 		widest = max(widest, l.view.MTU)
+		d.scopes4, d.scopes6 = append(d.scopes4, l.view.Scope), append(d.scopes6, l.view.Scope6)
 	}
+	d.scopes4, d.scopes6 = model.SortScopes(d.scopes4), model.SortScopes(d.scopes6)
 	for _, l := range d.legs {
-		for _, ip := range []func() flow.Match{flow.MatchIPv4, flow.MatchIPv6} {
-			b.brInt(c, IntLocalEgress, prioToLeg, l.network.on(ip()).EthDst(hw(l.view.MAC)),
-				flow.Set(RegRouter, d.key), flow.GotoTable{Table: IntRoute})
+		for _, v4 := range []bool{true, false} {
+			ip := flow.MatchIPv6()
+			if v4 {
+				ip = flow.MatchIPv4()
+			}
+			actions := []flow.Action{flow.Set(RegRouter, d.key)}
+			if n := d.scope(l.view, v4); n > 0 {
+				actions = append(actions, flow.Set(RegScope, n))
+			}
+			b.brInt(c, IntLocalEgress, prioToLeg, l.network.on(ip).EthDst(hw(l.view.MAC)), append(actions, flow.GotoTable{Table: IntRoute})...)
 		}
 		for _, p := range l.view.Addrs {
 			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()).Masked()
@@ -105,7 +129,11 @@ func (b *builder) route(d *distributed) {
 			if l.view.MTU < widest {
 				actions = append(actions, flow.CheckPktLarger{Len: uint16(l.view.MTU + ethernetHeader), Dst: flow.Range(RegTooBig, 0, 0)})
 			}
-			b.brInt(c, IntRoute, prioSubnet, d.to(p), append(actions, flow.GotoTable{Table: IntRouted})...)
+			to := d.to(p)
+			if n := d.scope(l.view, p.Addr().Is4()); n > 0 {
+				to = to.Uint(RegScope, n)
+			}
+			b.brInt(c, IntRoute, prioSubnet, to, append(actions, flow.GotoTable{Table: IntRouted})...)
 		}
 		b.deliverRouted(d, l)
 	}

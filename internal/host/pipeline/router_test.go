@@ -50,6 +50,22 @@ func TestDistributedRouter_leavesPacketsThatDoNotFitToTheGateway(t *testing.T) {
 	}
 }
 
+// TestDistributedRouter_routesWithinAnAddressScope: what the gateway has to refuse it is given.
+func TestDistributedRouter_routesWithinAnAddressScope(t *testing.T) {
+	toLeg6 := func(p, leg int, src, dst string) string {
+		return fmt.Sprintf("in_port=%d,dl_src=%s,dl_dst=%s,icmp6,ipv6_src=%s,ipv6_dst=%s,nw_ttl=64", p, mac(p), mac(leg), src, dst)
+	}
+	to2 := "in_port=12,dl_src=" + mac(12).String() + ",dl_dst=" + mac(102).String() + ",icmp,nw_src=10.0.2.12,nw_ttl=64,nw_dst="
+	l := newLab(t, scenarios()["scopes"])
+	l.check(t, []probe{
+		{"of one scope: by the tunnel to the port's host", "", toLeg(11, 101, "10.0.3.23", 64), "gre-0a000120"},
+		{"from a scope to none: the gateway", "", toLeg(11, 101, "10.0.2.12", 64), "gre-0a000115"},
+		{"from none to a scope: the gateway", "", to2 + "10.0.3.23", "gre-0a000115"},
+		{"of one IPv6 scope", "", toLeg6(12, 102, "2001:db8:2::12", "2001:db8:3::23"), "gre-0a000120"},
+		{"from none to an IPv6 scope: the gateway", "", toLeg6(12, 102, "2001:db8:2::12", "2001:db8:1::11"), "gre-0a000115"},
+	})
+}
+
 func TestStandbyGateway(t *testing.T) {
 	l := newLab(t, scenarios()["router-standby"])
 	l.check(t, []probe{

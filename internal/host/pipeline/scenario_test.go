@@ -43,6 +43,7 @@ func host() Input {
 		Ports:    map[model.PortID]*model.PortView{},
 		Peers:    map[model.PortID]*model.PeerView{},
 		Routers:  map[model.RouterID]Router{},
+		Floating: map[model.FloatingIPID]*model.FloatingView{},
 	}
 }
 
@@ -129,7 +130,7 @@ func (in Input) floating(r, n, p int) Input {
 	v.Routes = []model.Route{{Destination: netip.MustParsePrefix("192.0.2.0/24"), NextHop: addr("10.0.1.99")}}
 	in.Local.Ports[portID(100*r+n)], in.Local.Ports[portID(100*r+3)] = 70, 73
 	f := &model.FloatingView{ID: model.FloatingIPID{UUID: uuid(0x50, p)}, RouterID: v.ID, Addr: addr("203.0.113.130"), Fixed: in.Ports[portID(p)].FixedIPs[0].Addr, PortID: portID(p), AtPort: true}
-	in.Floating = map[model.FloatingIPID]*model.FloatingView{f.ID: f}
+	in.Floating[f.ID] = f
 	return in
 }
 
@@ -170,6 +171,17 @@ func scenarios() map[string]Input {
 	narrow := host().network(1, model.TypeGRE, 100).port(1, 11).network(2, model.TypeGRE, 200).port(2, 12).peer(2, 22, "10.0.1.32").
 		router(1, true, []string{"10.0.1.21"}, 1, 2)
 	narrow.Routers[routerID(1)].View.Legs[1].MTU = 1400
+	// Networks 1 and 3 are of one address scope in IPv4, network 2 is of none; in IPv6, networks 2 and 3 are.
+	scopes := host().network(1, model.TypeGRE, 100).port(1, 11).network(2, model.TypeGRE, 200).port(2, 12).network(3, model.TypeGRE, 300).peer(3, 23, "10.0.1.32").
+		router(1, true, []string{"10.0.1.21"}, 1, 2, 3)
+	legs := scopes.Routers[routerID(1)].View.Legs
+	for i, six := range []string{"2001:db8:1::1/64", "2001:db8:2::1/64", "2001:db8:3::1/64"} {
+		legs[i].Addrs = append(legs[i].Addrs, netip.MustParsePrefix(six))
+	}
+	legs[0].Scope, legs[2].Scope = model.AddressScopeID{UUID: uuid(0x60, 1)}, model.AddressScopeID{UUID: uuid(0x60, 1)}
+	legs[1].Scope6, legs[2].Scope6 = model.AddressScopeID{UUID: uuid(0x60, 2)}, model.AddressScopeID{UUID: uuid(0x60, 2)}
+	scopes.Ports[portID(12)].FixedIPs = append(scopes.Ports[portID(12)].FixedIPs, model.FixedIP{Addr: addr("2001:db8:2::12")})
+	scopes.Peers[peerID(23)].Addrs = append(scopes.Peers[peerID(23)].Addrs, addr("2001:db8:3::23"))
 	two := []string{"10.0.1.31", "10.0.1.21"}
 	served := func(active bool) Input {
 		return host().network(1, model.TypeGRE, 100).port(1, 11).peer(1, 21, "10.0.1.32").router(1, false, two, 1).here(1, active)
@@ -190,6 +202,7 @@ func scenarios() map[string]Input {
 		"router-active":  served(true),
 		"router-standby": served(false),
 		"distributed":    narrow,
+		"scopes":         scopes,
 		"at-port":        atPort,
 		"services":       services,
 		"filtered":       filtered,

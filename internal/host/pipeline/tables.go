@@ -61,6 +61,10 @@ const RegNetwork = flow.Reg6
 // tables IntRoute and IntRouted.
 const RegRouter = flow.Reg3
 
+// RegScope tells apart the address scopes of that router, where its legs on the host's networks are of several: packets are
+// routed within one. The numbers mean nothing outside of the router and the host.
+const RegScope = flow.Reg1
+
 // RegTooBig has bit 0 set when a packet does not fit the network that it is routed to.
 const RegTooBig = flow.Reg2
 

@@ -41,6 +41,6 @@ func ComputeAtPorts(r *model.RouterView, host string, floating []*model.Floating
 	external.SNAT = false // what has no floating IP goes by a gateway
 	own.External, own.Routes = &external, nil
 	p.routes(&own)
-	p.NAT, p.Translated = translation(&own, floating)
+	p.V4, p.V6, p.Translated = rulesOf(&own, floating, nil)
 	return p
 }

@@ -48,7 +48,7 @@ type Host struct {
 // instance is a router's namespace, held open.
 type instance struct {
 	ns      *link.Namespace
-	nat     *iptables.Manager
+	rules   *iptables.Manager
 	plan    *Plan            // in force; nil: unknown
 	seen    *Plan            // last asked for, in force or not
 	told    map[address]bool // announced
@@ -73,7 +73,7 @@ func (h *Host) Close() {
 }
 
 func (i *instance) close() {
-	i.nat.Close()
+	i.rules.Close()
 	i.ns.Close()
 }
 
@@ -193,14 +193,14 @@ func (h *Host) open(ctx context.Context, id model.RouterID) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	nat := iptables.New(iptables.Config{
+	rules := iptables.New(iptables.Config{
 		Layout: iptables.RouterLayout(), Namespace: filepath.Join(link.NetnsDir, Netns(id)), Backend: h.cfg.Backend, Log: h.cfg.Log.With("router", id),
 	})
-	if err := nat.Open(ctx); err != nil {
+	if err := rules.Open(ctx); err != nil {
 		ns.Close()
 		return nil, err
 	}
-	return &instance{ns: ns, nat: nat}, nil
+	return &instance{ns: ns, rules: rules}, nil
 }
 
 // settings are those that Neutron gives a router's namespace, and no duplicate address detection:
@@ -227,8 +227,8 @@ var legSettings = [...]struct{ key, value string }{
 	{"net/ipv6/neigh/%s/mcast_solicit", "10"},
 }
 
-// bring makes one router as planned: devices, addresses, routes, and before any of them translation,
-// so that nothing leaves untranslated.
+// bring makes one router as planned: devices, addresses, routes, and before any of them its rules,
+// so that nothing leaves untranslated, nor crosses address scopes.
 func (h *Host) bring(ctx context.Context, i *instance, p *Plan) (err error) {
 	before := i.plan
 	i.plan, i.seen = nil, p
@@ -238,16 +238,16 @@ func (h *Host) bring(ctx context.Context, i *instance, p *Plan) (err error) {
 			return err
 		}
 	}
-	state := iptables.State{V4: p.NAT}
-	apply := i.nat.Apply
+	state := iptables.State{V4: p.V4, V6: p.V6}
+	apply := i.rules.Apply
 	if doubt {
-		apply = i.nat.Compare
+		apply = i.rules.Compare
 	}
-	written := i.nat.Stats().Writes
+	written := i.rules.Stats().Writes
 	res, err := apply(ctx, state)
-	h.writes.Add(i.nat.Stats().Writes - written)
+	h.writes.Add(i.rules.Stats().Writes - written)
 	if err != nil {
-		return fmt.Errorf("translation of router %s: %w", p.ID, err)
+		return fmt.Errorf("rules of router %s: %w", p.ID, err)
 	}
 	for c, e := range res.Refused {
 		return fmt.Errorf("chain %s of router %s: %w", c, p.ID, e)
@@ -431,7 +431,7 @@ func (h *Host) cut(ctx context.Context, i *instance, before, now *Plan) {
 	if len(gone) == 0 {
 		return
 	}
-	n, err := i.nat.ForgetTranslated(ctx, 0, func(c, reply firewall.Conn) bool {
+	n, err := i.rules.ForgetTranslated(ctx, 0, func(c, reply firewall.Conn) bool {
 		return slices.ContainsFunc(gone, func(t Translation) bool { return t.carries(c, reply) })
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package router
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"weft/internal/host/hoststate"
 	"weft/internal/host/iptables/table"
@@ -15,7 +16,9 @@ const (
 	chainPostrouting = "neutron-l3-agent-POSTROUTING"
 	chainOutput      = "neutron-l3-agent-OUTPUT"
 	chainInput       = "neutron-l3-agent-INPUT"
+	chainFilter      = "neutron-l3-agent-FORWARD"
 	chainMark        = "neutron-l3-agent-mark"
+	chainScope       = "neutron-l3-agent-scope"
 	chainFloatSNAT   = "neutron-l3-agent-float-snat"
 	chainSNAT        = "neutron-l3-agent-snat"
 	chainForwards    = "neutron-l3-agent-fip-pf"
@@ -23,12 +26,8 @@ const (
 	chainBottom      = "neutron-postrouting-bottom"
 )
 
-// Marks of packets, by the leg that they came by: fromOutside the external one, sameScope one whose network is in the
-// external network's address scope. Neutron keeps the upper half for scopes, too.
-const (
-	fromOutside = "0x2/0xffff"
-	sameScope   = "0x4000000/0xffff0000"
-)
+// fromOutside marks packets that came by the external leg. The upper half of the mark is for address scopes.
+const fromOutside = "0x2/0xffff"
 
 // Translation is one address, or ports of it, that stands for a fixed address. It is comparable.
 type Translation struct {
@@ -55,17 +54,82 @@ func builtin(name string, targets ...string) table.Chain {
 
 func rulef(format string, args ...any) table.Rule { return table.Rule(fmt.Sprintf(format, args...)) }
 
-// translation makes the address translation of a router with an external leg. The rules are those of
-// Neutron's layer 3 agent, but that floating IPs keep source ports (no --random-fully): the host
-// that takes over then translates a running connection as this one did.
-func translation(r *model.RouterView, floating []*model.FloatingView) (table.Ruleset, []Translation) {
+// rulesOf makes the rules of a router: address translation, and what holds address scopes apart. They are
+// those of Neutron's layer 3 agent, but that floating IPs keep source ports (no --random-fully): the host
+// that takes over then translates a running connection as this one did. elsewhere are the router's floating IPs that
+// other hosts serve, at their ports.
+func rulesOf(r *model.RouterView, floating []*model.FloatingView, elsewhere []netip.Addr) (v4, v6 table.Ruleset, translated []Translation) {
+	in4, in6 := scopesOf(r, scope4), scopesOf(r, scope6)
+	nat, translated := translation(r, floating, elsewhere, &in4)
+	outward := r.External != nil && r.External.SNAT
+	return ruleset(r, nat, &in4, translatedAnyway(r, floating, elsewhere), outward), ruleset(nil, nil, &in6, nil, false), translated
+}
+
+// ruleset makes the rules of one family; r is nil where nothing is translated.
+func ruleset(r *model.RouterView, nat []table.Chain, s *scopes, open []table.Rule, outward bool) (out table.Ruleset) {
+	var marks, filter []table.Chain
+	var jumps []table.Rule
+	if r != nil && r.External != nil {
+		qg := hoststate.LegName(r.External.PortID, true)
+		jumps = append(jumps, "-j "+chainMark)
+		marks = append(marks, chain(chainMark, rulef("-i %s -j MARK --set-xmark %s", qg, fromOutside)))
+		// A segment of a connection that this host does not know, which another host may still serve:
+		// an answer of the kernel would reset it.
+		filter = append(filter, builtin("INPUT", chainInput),
+			chain(chainInput, rulef("-i %s -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP", qg)))
+	}
+	if s.used() {
+		jumps = append(jumps, "-j "+chainScope)
+		marks = append(marks, chain(chainScope, s.marks()...))
+	}
+	if s.several() {
+		filter = append(filter, builtin("FORWARD", chainFilter), chain(chainFilter, "-j "+chainScope), chain(chainScope, s.filters(open, outward)...))
+	}
+	if jumps != nil {
+		out = append(out, table.Table{Name: "mangle", Chains: append([]table.Chain{builtin("PREROUTING", chainPrerouting), chain(chainPrerouting, jumps...)}, marks...)})
+	}
+	if nat != nil {
+		out = append(out, table.Table{Name: "nat", Chains: nat})
+	}
+	if filter != nil {
+		out = append(out, table.Table{Name: "filter", Chains: filter})
+	}
+	return out
+}
+
+// translatedAnyway are the packets that cross address scopes whatever they are: those to a floating IP and, where not
+// everything that leaves is translated, those from an address that one stands for.
+func translatedAnyway(r *model.RouterView, floating []*model.FloatingView, elsewhere []netip.Addr) []table.Rule {
+	if r.External == nil {
+		return nil
+	}
+	out := []table.Rule{"-m conntrack --ctstate DNAT -j RETURN"}
+	if r.External.SNAT {
+		return out
+	}
+	qg := hoststate.LegName(r.External.PortID, true)
+	for _, f := range floating {
+		if standsFor(f) {
+			out = append(out, rulef("-s %s/32 -o %s -j RETURN", f.Fixed, qg))
+		}
+	}
+	for _, a := range elsewhere {
+		out = append(out, rulef("-d %s/32 -o %s -j RETURN", a, qg))
+	}
+	return out
+}
+
+// standsFor reports whether a floating IP stands for an address as a whole.
+func standsFor(f *model.FloatingView) bool { return f.Fixed.IsValid() && f.Addr.Is4() && f.Fixed.Is4() }
+
+// translation makes the address translation of a router with an external leg.
+func translation(r *model.RouterView, floating []*model.FloatingView, elsewhere []netip.Addr, s *scopes) (nat []table.Chain, out []Translation) {
 	if r.External == nil {
 		return nil, nil
 	}
 	qg := hoststate.LegName(r.External.PortID, true)
 	var dnat, forwards, snat []table.Rule
 	var chains []table.Chain
-	var out []Translation
 	for _, f := range floating {
 		if len(f.Forwarding) > 0 && f.Addr.Is4() {
 			name := chainForward + f.ID.String()[:8]
@@ -77,7 +141,7 @@ func translation(r *model.RouterView, floating []*model.FloatingView) (table.Rul
 			chains = append(chains, c)
 			forwards = append(forwards, table.Rule("-j "+name))
 		}
-		if f.Fixed.IsValid() && f.Addr.Is4() && f.Fixed.Is4() {
+		if standsFor(f) {
 			dnat = append(dnat, rulef("-d %s/32 -j DNAT --to-destination %s", f.Addr, f.Fixed))
 			snat = append(snat, rulef("-s %s/32 -j SNAT --to-source %s", f.Fixed, f.Addr))
 			out = append(out, Translation{Outside: f.Addr, Inside: f.Fixed})
@@ -89,12 +153,16 @@ func translation(r *model.RouterView, floating []*model.FloatingView) (table.Rul
 		chains = append(chains, chain(chainForwards, forwards...))
 	}
 	source := []table.Rule{"-j " + chainFloatSNAT}
-	marks := []table.Rule{rulef("-i %s -j MARK --set-xmark %s", qg, fromOutside)}
-	if own := firstIPv4(r.External.Addrs); own.IsValid() && r.External.SNAT {
-		// Within an address scope addresses are routed as they are.
-		if scoped := marksOfScope(r); scoped != nil {
-			marks = append(marks, scoped...)
-			source = append(source, rulef("-o %s -m mark --mark %s -j ACCEPT", qg, sameScope))
+	own, shared := firstIPv4(r.External.Addrs), r.External.Scope
+	asIs := !shared.IsZero() && slices.ContainsFunc(r.Legs, func(l model.LegView) bool { return l.Scope == shared })
+	if own.IsValid() && (asIs || !r.External.SNAT) {
+		for _, a := range elsewhere { // the answer must come back here: the port's host routes to the legs by itself
+			source = append(source, rulef("-d %s/32 -o %s -j SNAT --to-source %s --random-fully", a, qg, own))
+		}
+	}
+	if own.IsValid() && r.External.SNAT {
+		if asIs { // within an address scope
+			source = append(source, rulef("-o %s -m mark --mark %s -j ACCEPT", qg, s.mark(shared)))
 		}
 		source = append(source,
 			rulef("-o %s -j SNAT --to-source %s --random-fully", qg, own),
@@ -102,36 +170,14 @@ func translation(r *model.RouterView, floating []*model.FloatingView) (table.Rul
 			rulef("-m mark ! --mark %s -m conntrack --ctstate DNAT -j SNAT --to-source %s --random-fully", fromOutside, own))
 		out = append(out, Translation{Outside: own})
 	}
-	nat := append([]table.Chain{
+	nat = append([]table.Chain{
 		builtin("PREROUTING", chainPrerouting), builtin("OUTPUT", chainOutput), builtin("POSTROUTING", chainPostrouting, chainBottom),
 		chain(chainPrerouting, pre...), chain(chainOutput, pre...),
 		chain(chainPostrouting, rulef("! -o %s -m conntrack ! --ctstate DNAT -j ACCEPT", qg)),
 		chain(chainFloatSNAT, snat...), chain(chainSNAT, source...),
 		chain(chainBottom, table.Rule(`-m comment --comment "Perform source NAT on outgoing traffic." -j `+chainSNAT)),
 	}, chains...)
-	mangle := []table.Chain{
-		builtin("PREROUTING", chainPrerouting),
-		chain(chainPrerouting, "-j "+chainMark),
-		chain(chainMark, marks...),
-	}
-	// A segment of a connection that this host does not know, which another host may still serve:
-	// an answer of the kernel would reset it.
-	filter := []table.Chain{
-		builtin("INPUT", chainInput),
-		chain(chainInput, rulef("-i %s -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP", qg)),
-	}
-	return table.Ruleset{{Name: "mangle", Chains: mangle}, {Name: "nat", Chains: nat}, {Name: "filter", Chains: filter}}, out
-}
-
-// marksOfScope marks what comes by legs of the external network's address scope, nil when there are none.
-func marksOfScope(r *model.RouterView) []table.Rule {
-	var out []table.Rule
-	for i := range r.Legs {
-		if l := &r.Legs[i]; !l.Scope.IsZero() && l.Scope == r.External.Scope {
-			out = append(out, rulef("-i %s -j MARK --set-xmark %s", hoststate.LegName(l.PortID, false), sameScope))
-		}
-	}
-	return out
+	return nat, out
 }
 
 func firstIPv4(addrs []netip.Prefix) netip.Addr {

@@ -21,7 +21,7 @@ type Plan struct {
 	ID     model.RouterID
 	Legs   []Leg // the external one last
 	Routes []link.Route
-	NAT    table.Ruleset // of IPv4; IPv6 is routed as it is
+	V4, V6 table.Ruleset // IPv6 is not translated
 	// Translated are the translations that connections may depend on: when one goes, they are cut.
 	Translated []Translation
 }
@@ -52,7 +52,13 @@ func routerOfNetns(name string) (model.RouterID, bool) {
 // Compute plans a router as its gateways have it. floating are the floating IPs of this router, in any order; those
 // that are served at their ports are left to other hosts.
 func Compute(r *model.RouterView, floating []*model.FloatingView) *Plan {
-	floating = slices.DeleteFunc(sorted(floating), func(f *model.FloatingView) bool { return f.AtPort })
+	var elsewhere []netip.Addr
+	floating = slices.DeleteFunc(sorted(floating), func(f *model.FloatingView) bool {
+		if f.AtPort {
+			elsewhere = append(elsewhere, f.Addr)
+		}
+		return f.AtPort
+	})
 	p := &Plan{ID: r.ID}
 	for i := range r.Legs {
 		p.Legs = append(p.Legs, legOf(&r.Legs[i], false))
@@ -70,7 +76,7 @@ func Compute(r *model.RouterView, floating []*model.FloatingView) *Plan {
 		p.Legs = append(p.Legs, leg)
 	}
 	p.routes(r)
-	p.NAT, p.Translated = translation(r, floating)
+	p.V4, p.V6, p.Translated = rulesOf(r, floating, elsewhere)
 	return p
 }
 

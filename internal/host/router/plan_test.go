@@ -109,14 +109,14 @@ func TestCompute(t *testing.T) {
 	t.Run("without an external leg nothing is translated", func(t *testing.T) {
 		r, _ := sample()
 		r.External = nil
-		if p := Compute(r, nil); p.NAT != nil || len(p.Legs) != 2 {
+		if p := Compute(r, nil); p.V4 != nil || len(p.Legs) != 2 {
 			t.Errorf("got %+v", p)
 		}
 	})
 	t.Run("without SNAT floating IPs are translated all the same", func(t *testing.T) {
 		r, floating := sample()
 		r.External.SNAT = false
-		text := Compute(r, floating).NAT.Text()
+		text := Compute(r, floating).V4.Text()
 		if strings.Contains(text, "203.0.113.120") || !strings.Contains(text, "-s 10.0.0.7/32 -j SNAT --to-source 203.0.113.130") {
 			t.Errorf("got %s", text)
 		}
@@ -124,7 +124,7 @@ func TestCompute(t *testing.T) {
 	t.Run("the order of floating IPs does not matter", func(t *testing.T) {
 		r, floating := sample()
 		floating[0], floating[2] = floating[2], floating[0]
-		if Compute(r, floating).NAT.Text() != p.NAT.Text() {
+		if Compute(r, floating).V4.Text() != p.V4.Text() {
 			t.Error("the rules differ")
 		}
 	})
@@ -158,11 +158,11 @@ func TestComputeAtPorts(t *testing.T) {
 	if got := strings.Join(routes, "|"); got != "203.0.113.0/24 invalid IP|0.0.0.0/0 203.0.113.1" {
 		t.Errorf("routes %s", got)
 	}
-	if rules := p.NAT.Text(); strings.Contains(rules, "203.0.113.120") || !strings.Contains(rules, "-s 10.0.0.7/32 -j SNAT --to-source 203.0.113.130") {
+	if rules := p.V4.Text(); strings.Contains(rules, "203.0.113.120") || !strings.Contains(rules, "-s 10.0.0.7/32 -j SNAT --to-source 203.0.113.130") {
 		t.Errorf("rules %s", rules)
 	}
 	gateway := Compute(r, floating)
-	if text := gateway.NAT.Text(); strings.Contains(text, "203.0.113.130") || !strings.Contains(text, "203.0.113.132") {
+	if text := gateway.V4.Text(); strings.Contains(text, "203.0.113.130") || !strings.Contains(text, "203.0.113.132") {
 		t.Errorf("the gateway's rules %s", text)
 	}
 	if got := gateway.Legs[2].Addrs; !slices.Equal(got, prefixes("203.0.113.120/24", "2001:db8:113::5/64", "203.0.113.132/32")) {
@@ -170,39 +170,60 @@ func TestComputeAtPorts(t *testing.T) {
 	}
 }
 
-// TestTranslation_golden keeps the rules in sight; iptables-restore has to take them, and print them as we do.
-func TestTranslation_golden(t *testing.T) {
-	got := Compute(sample()).NAT.Text()
-	file := filepath.Join("testdata", "router.rules")
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
+// TestRules_golden keeps the rules in sight; iptables-restore has to take them, and print them as we do.
+func TestRules_golden(t *testing.T) {
+	apart, floating := sample()
+	apart.Legs[0].Scope, apart.Legs[1].Scope6 = model.AddressScopeID{UUID: id(9, 1)}, model.AddressScopeID{UUID: id(9, 2)}
+	apart.External.SNAT = false
+	scoped := Compute(apart, floating)
+	for _, c := range []struct {
+		file   string
+		rules  table.Ruleset
+		family string
+	}{
+		{"router.rules", Compute(sample()).V4, "ip"},
+		{"scopes.rules", scoped.V4, "ip"},
+		{"scopes6.rules", scoped.V6, "ip6"},
+	} {
+		t.Run(c.file, func(t *testing.T) {
+			got, file := c.rules.Text(), filepath.Join("testdata", c.file)
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("rules differ from %s; got\n%s", file, got)
+			}
+			for _, tool := range []string{c.family + "tables-nft", c.family + "tables-legacy"} {
+				printsAlike(t, tool, c.rules)
+			}
+		})
 	}
-	want, err := os.ReadFile(file)
+}
+
+// printsAlike checks that a tool takes rules, and prints them as we do.
+func printsAlike(t *testing.T, tool string, rules table.Ruleset) {
+	t.Helper()
+	cmd := exec.Command("unshare", "--net", "sh", "-c", tool+"-restore && "+tool+"-save")
+	cmd.Stdin = strings.NewReader(withPolicies(rules.Text()))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", tool, err, out)
+	}
+	back, err := table.Protocols{}.Parse(string(out))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got != string(want) {
-		t.Errorf("rules differ from %s; got\n%s", file, got)
-	}
-	for _, tool := range []string{"iptables-nft", "iptables-legacy"} {
-		cmd := exec.Command("unshare", "--net", "sh", "-c", tool+"-restore && "+tool+"-save")
-		cmd.Stdin = strings.NewReader(withPolicies(got))
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%s: %v\n%s", tool, err, out)
-		}
-		back, err := table.Protocols{}.Parse(string(out))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, tb := range Compute(sample()).NAT {
-			for _, c := range tb.Chains {
-				is := back.Table(tb.Name).Chain(c.Name)
-				if is == nil || strings.Join(text(is.Rules), "\n") != strings.Join(text(c.Rules), "\n") {
-					t.Errorf("%s prints chain %s of %s as %v, want %v", tool, c.Name, tb.Name, is, c.Rules)
-				}
+	for _, tb := range rules {
+		for _, c := range tb.Chains {
+			is := back.Table(tb.Name).Chain(c.Name)
+			if is == nil || strings.Join(text(is.Rules), "\n") != strings.Join(text(c.Rules), "\n") {
+				t.Errorf("%s prints chain %s of %s as %v, want %v", tool, c.Name, tb.Name, is, c.Rules)
 			}
 		}
 	}
@@ -217,7 +238,7 @@ func text(rules []table.Rule) (out []string) {
 
 // withPolicies gives built-in chains the policy that iptables-restore wants of them.
 func withPolicies(rules string) string {
-	for _, c := range []string{"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"} {
+	for _, c := range []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"} {
 		rules = strings.ReplaceAll(rules, ":"+c+" - ", ":"+c+" ACCEPT ")
 	}
 	return rules

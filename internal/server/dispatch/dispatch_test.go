@@ -467,3 +467,78 @@ func TestSession_addressGroupsReachTheHostsWhoseRulesReferToThem(t *testing.T) {
 		t.Error("a host was told of what does not concern it")
 	}
 }
+
+// TestReports_ofARedundantRouterFollowTheGatewayThatAnswers: also when that took over without a word with the server. A
+// stand-by changes nothing, and nothing is written that is known.
+func TestReports_ofARedundantRouterFollowTheGatewayThatAnswers(t *testing.T) {
+	h := start(t)
+	router := model.RouterID{UUID: model.UUID{4, 15: 1}}
+	leg := port(portA, "gw1")
+	leg.DeviceOwner, leg.DeviceID = model.OwnerRouterGateway, router.String()
+	h.put(func(tx *store.Tx) {
+		tx.PutRouter(&model.Router{ID: router, HA: true, AdminStateUp: true, Hosts: []string{"gw1", "gw2"}})
+		tx.PutPort(leg)
+		tx.PutPort(port(portB, "gw1")) // what is said last, to know that all before it has been taken in
+	})
+	hosts := map[string]*host{}
+	for i, name := range []string{"gw1", "gw2", "other"} {
+		hosts[name] = h.open(h.identity(name), name, byte(31+i))
+		hosts[name].receive()
+	}
+	sub := h.store.Subscribe(h.store.Snapshot())
+	marker := int64(0)
+	writes := 0 // of the leg's report
+	say := func(host string, state model.ReportState, revision int64) {
+		t.Helper()
+		send := func(to string, r model.Report) {
+			if err := hosts[to].stream.Send(&hostpb.AgentMessage{Kind: &hostpb.AgentMessage_Reports{Reports: hostpb.ToReports([]model.Report{r})}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		marker++
+		h.put(func(tx *store.Tx) { tx.PutPort(port(portB, host)) })
+		send(host, model.Report{PortID: portA, Revision: revision, State: state})
+		send(host, model.Report{PortID: portB, Revision: marker, State: model.ReportActive})
+		for done := false; !done; {
+			c, err := sub.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, ch := range c.Changes {
+				if r, ok := ch.After.(*model.PortReport); ok {
+					if r.PortID == portA {
+						writes++
+					}
+					done = done || r.PortID == portB && r.Revision == marker
+				}
+			}
+		}
+	}
+	for i, c := range []struct {
+		rule   string
+		host   string
+		state  model.ReportState
+		active string // the host that answers, as the server knows it
+		writes int    // until then
+	}{
+		{"the stand-by is ready", "gw2", model.ReportStandby, "", 1},
+		{"the preferred one answers", "gw1", model.ReportActive, "gw1", 2},
+		{"one that does not serve the router has no say", "other", model.ReportActive, "gw1", 2},
+		{"the stand-by says the same in a new session", "gw2", model.ReportStandby, "gw1", 2},
+		{"the stand-by takes over", "gw2", model.ReportActive, "gw2", 3},
+		{"the preferred one is back and says what it said", "gw1", model.ReportActive, "gw2", 3},
+		{"the stand-by steps back", "gw2", model.ReportStandby, "gw1", 4},
+		{"the preferred one is cut off", "gw1", model.ReportStandby, "", 5},
+	} {
+		say(c.host, c.state, 3)
+		s := h.store.Snapshot()
+		r := s.PortReport(portA)
+		status, active := s.Port(portA).Status(r), ""
+		if r.State == model.ReportActive {
+			active = r.Host
+		}
+		if want := map[bool]string{true: "ACTIVE", false: "DOWN"}[c.active != ""]; status != want || active != c.active || writes != c.writes {
+			t.Errorf("%d, %s: %s by %q after %d writes", i, c.rule, status, active, writes)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"weft/internal/model"
@@ -60,18 +61,30 @@ func (s *Server) writeReports(ctx context.Context, batch []hostReports) {
 	}
 }
 
-// applyReport notes what a host says of a port that is bound to it. A host can say nothing of others' ports, nor
-// go back behind what it said before of a later revision.
+// applyReport notes what a host says of a port that is bound to it, or is a leg of a router that it serves. A host can say
+// nothing of others' ports, nor go back behind what it said before of a later revision.
 func applyReport(tx *store.Tx, host string, r model.Report, now time.Time) {
 	p := tx.Port(r.PortID)
-	if p == nil || p.Binding.HostID != host {
+	if p == nil || !speaksFor(tx, host, p) {
 		return
 	}
-	if old := tx.PortReport(r.PortID); old != nil && old.Host == host {
-		same := old.Revision == r.Revision && old.State == r.State && old.Error == r.Error
-		if same || old.Revision > r.Revision {
-			return
-		}
+	old := tx.PortReport(r.PortID)
+	said := old
+	if said != nil && said.Host != host && !p.IsRouterPort() {
+		said = nil // by the host that the port was bound to before
 	}
-	tx.PutPortReport(&model.PortReport{PortID: r.PortID, Host: host, Revision: r.Revision, State: r.State, Error: r.Error, At: now})
+	word := model.HostReport{Host: host, Revision: r.Revision, State: r.State, Error: r.Error, At: now}
+	if next := said.With(r.PortID, word); next != old {
+		tx.PutPortReport(next)
+	}
+}
+
+// speaksFor reports whether a host wires a port: it is bound to it, or it is the leg of a router that it is a gateway of.
+func speaksFor(tx *store.Tx, host string, p *model.Port) bool {
+	id, leg := p.RouterOf()
+	if !leg {
+		return p.Binding.HostID == host
+	}
+	rt := tx.Router(id)
+	return rt != nil && slices.Contains(rt.Hosts, host)
 }

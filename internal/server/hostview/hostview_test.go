@@ -157,7 +157,11 @@ func mutate(t *rapid.T, tx *store.Tx) {
 		tx.PutNetwork(n)
 	case 6:
 		n := pick("net", 3)
-		tx.PutSubnet(&model.Subnet{ID: subID(n), NetworkID: netID(n), CIDR: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(n), 0, 0}), 16), EnableDHCP: pick("dhcp", 2) == 0,
+		cidr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(n), 0, 0}), 16)
+		if pick("family", 3) == 0 {
+			cidr = netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 5: byte(n)}), 64)
+		}
+		tx.PutSubnet(&model.Subnet{ID: subID(n), NetworkID: netID(n), CIDR: cidr, EnableDHCP: pick("dhcp", 2) == 0,
 			SubnetPoolID: model.SubnetPoolID{UUID: id(9, pick("pool", 2))}})
 	case 7:
 		n := pick("net", 3)

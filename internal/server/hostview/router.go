@@ -62,7 +62,7 @@ func routerView(s *store.Snapshot, id model.RouterID) *model.RouterView {
 }
 
 func legView(s *store.Snapshot, p *model.Port) model.LegView {
-	l := model.LegView{PortID: p.ID, NetworkID: p.NetworkID, MAC: p.MAC, Scope: s.NetworkScope(p.NetworkID, 4)}
+	l := model.LegView{PortID: p.ID, NetworkID: p.NetworkID, MAC: p.MAC, Scope: s.NetworkScope(p.NetworkID, 4), Scope6: s.NetworkScope(p.NetworkID, 6)}
 	if n := s.Network(p.NetworkID); n != nil {
 		l.MTU = n.MTU
 	}

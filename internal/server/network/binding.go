@@ -67,7 +67,7 @@ func reaches(h *model.Host, s model.Segment) bool {
 	return h.Mappings[s.Physical] != ""
 }
 
-// rebound is how many ports, and how many rows of routers and their ports, RebindHost changes in one transaction: rows of the
+// rebound is how many ports, and how many rows of routers and their ports, are changed in one transaction because of a host: rows of the
 // largest size still fit in it, and other writers need not wait long.
 const rebound = 500
 

@@ -157,7 +157,7 @@ func TestFloatingIPLife(t *testing.T) {
 	}
 	gw := w.store.Snapshot().Port(c.router.External.PortID)
 	if err := w.do(func(tx *store.Tx) error {
-		tx.PutPortReport(&model.PortReport{PortID: gw.ID, Host: "gw1", Revision: gw.Revision, State: model.ReportActive})
+		tx.PutPortReport(&model.PortReport{PortID: gw.ID, HostReport: model.HostReport{Host: "gw1", Revision: gw.Revision, State: model.ReportActive}})
 		return nil
 	}); err != nil || status() != "ACTIVE" {
 		t.Fatalf("reported by its gateway host: %s, %v", status(), err)

@@ -79,13 +79,18 @@ func candidates(tx *store.Tx, rt *model.Router, joining []model.NetworkID) []str
 	return all
 }
 
-// setHosts gives a router its hosts, and binds its ports to the preferred one.
+// setHosts gives a router its hosts, and binds its ports to the preferred one. What hosts say that no longer serve it
+// counts no more.
 func (r *Rules) setHosts(tx *store.Tx, env Env, rt *model.Router, hosts []string) {
 	if len(hosts) == 0 {
 		hosts = nil
 	}
+	gone := slices.DeleteFunc(slices.Clone(rt.Hosts), func(h string) bool { return slices.Contains(hosts, h) })
 	rt.Hosts = hosts
 	for p := range routerPorts(tx, rt.ID) {
+		for _, h := range gone {
+			withdrawReport(tx, p.ID, h)
+		}
 		if p.Binding.HostID == preferred(rt) {
 			continue
 		}
@@ -94,6 +99,21 @@ func (r *Rules) setHosts(tx *store.Tx, env Env, rt *model.Router, hosts []string
 		bind(tx, p, tx.Network(p.NetworkID))
 		env.touch(&p.Meta)
 		putPort(tx, p)
+	}
+}
+
+// withdrawReport takes out what a host says about a port.
+func withdrawReport(tx *store.Tx, id model.PortID, host string) {
+	old := tx.PortReport(id)
+	if old == nil {
+		return
+	}
+	switch left := old.Without(host); left {
+	case nil:
+		tx.DeletePortReport(id)
+	case old:
+	default:
+		tx.PutPortReport(left)
 	}
 }
 
@@ -121,7 +141,7 @@ func (r *Rules) placeRouters(tx *store.Tx, env Env, name string, limit int) (mor
 			tx.PutRouter(rt)
 			rows++
 			for range routerPorts(tx, rt.ID) {
-				rows++
+				rows += 2 // with its report
 			}
 		}
 	}
@@ -217,7 +237,7 @@ func (r *Rules) RemoveRouterFromAgent(tx *store.Tx, env Env, who authn.Principal
 		return fault.New(fault.Conflict, "RouterNotHostedByL3Agent", "The router %s is not hosted by L3 agent %s.", id, agent)
 	}
 	rt := old.Clone()
-	r.setHosts(tx, env, rt, slices.DeleteFunc(rt.Hosts, func(name string) bool { return name == h.Name }))
+	r.setHosts(tx, env, rt, slices.DeleteFunc(slices.Clone(rt.Hosts), func(name string) bool { return name == h.Name }))
 	env.touch(&rt.Meta)
 	tx.PutRouter(rt)
 	return nil

@@ -239,4 +239,41 @@ func TestAGatewayOfManyRouters(t *testing.T) {
 	want("gw1 gw2")
 	connect("gw1", func(h *model.Host) { h.Roles = []string{"compute"} })
 	want("gw2")
+	connect("gw3", gateway)
+	want("gw2 gw3")
+
+	// An operator's word, in as many transactions.
+	agent := w.agentOf("gw2")
+	switchOff := AgentSpec{AdminStateUp: Some(false)}
+	update := func(spec AgentSpec) *model.Host {
+		return must(w, func(tx *store.Tx) (*model.Host, error) { return w.rules.UpdateAgent(tx, w.env, admin, agent, spec) })
+	}
+	steps := 1
+	for h := update(switchOff); h.RoutersDue; steps++ {
+		if h = update(AgentSpec{}); h.AdminStateUp {
+			t.Fatal("the next step switched the host on")
+		}
+	}
+	if steps < 5 {
+		t.Errorf("switched off in %d transactions", steps)
+	}
+	want("gw3")
+	update(AgentSpec{AdminStateUp: Some(true)}) // and the server ends: the client asks again
+	for h := update(AgentSpec{AdminStateUp: Some(true)}); h.RoutersDue; {
+		h = update(AgentSpec{})
+	}
+	want("gw3 gw2")
+	agent = w.agentOf("gw3")
+	for steps = 0; w.store.Snapshot().Host("gw3") != nil; steps++ {
+		if err := w.do(func(tx *store.Tx) error { return w.rules.DeleteAgent(tx, w.env, admin, agent, false) }); err != nil {
+			t.Fatal(err)
+		}
+		if h := w.store.Snapshot().Host("gw3"); h != nil && h.AdminStateUp {
+			t.Fatal("half gone, and still given routers")
+		}
+	}
+	if steps < 5 {
+		t.Errorf("deleted in %d transactions", steps)
+	}
+	want("gw2")
 }

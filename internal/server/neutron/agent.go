@@ -129,6 +129,10 @@ func agentResource(rules *network.Rules, alive func(host string) bool) *resource
 			h, agent := hostID(tx, id)
 			return rules.DeleteAgent(tx, env, who, agent, h != nil && alive(h.Name))
 		},
+		due: func(v *view, id model.UUID) bool {
+			h, _ := hostOf(v, id)
+			return h != nil && h.RoutersDue
+		},
 	}
 	configurations := func(b []byte, v *view, f *M) []byte { return appendConfigurations(b, v, f.Host) }
 	r.attributes = []attr{

@@ -139,6 +139,104 @@ func TestSchedulers(t *testing.T) {
 	r.refused(t, 409, "Conflict", admin, "DELETE", agent+"/dhcp-networks/"+n, nil)
 }
 
+// TestAgents_ofManyRouters: one request moves more routers than one transaction may.
+func TestAgents_ofManyRouters(t *testing.T) {
+	r := newRig(t, nil)
+	r.addHost(t, "gw1", 8, model.RoleGateway)
+	r.addHost(t, "gw2", 9, model.RoleGateway)
+	const routers = 1201
+	if _, err := r.store.Update(t.Context(), func(tx *store.Tx) error {
+		for i := range routers {
+			tx.PutRouter(&model.Router{ID: model.RouterID{UUID: model.UUID{1, 14: byte(i >> 8), 15: byte(i)}}, HA: true, AdminStateUp: true, Hosts: []string{"gw1"}})
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	count := func(host string) (n int) {
+		for range r.store.Snapshot().RoutersByHost(host) {
+			n++
+		}
+		return n
+	}
+	agent := "/v2.0/agents/" + str(r.list(t, admin, "/v2.0/agents?host=gw1&agent_type=L3+agent")[0], "id")
+	before := r.store.Snapshot().Revision()
+	if got := r.must(t, admin, "PUT", agent, obj{"agent": obj{"admin_state_up": false}}); got["admin_state_up"] != false || got["agent_type"] != "L3 agent" {
+		t.Errorf("switched off: %v", got)
+	}
+	if count("gw1") != 0 || count("gw2") != routers {
+		t.Errorf("switched off: %d and %d routers", count("gw1"), count("gw2"))
+	}
+	if n := r.store.Snapshot().Revision() - before; n < 3 {
+		t.Errorf("in %d transactions", n)
+	}
+	r.must(t, admin, "PUT", agent, obj{"agent": obj{"admin_state_up": true}})
+	if count("gw1") != routers {
+		t.Errorf("switched on: %d routers", count("gw1"))
+	}
+	r.must(t, admin, "DELETE", agent, nil)
+	if count("gw1") != 0 || count("gw2") != routers || r.store.Snapshot().Host("gw1") != nil {
+		t.Errorf("deleted: %d and %d routers", count("gw1"), count("gw2"))
+	}
+}
+
+// TestHAState_followsTheGatewayThatAnswers: and so do the states of the router's ports and floating IPs.
+func TestHAState_followsTheGatewayThatAnswers(t *testing.T) {
+	r := newRig(t, nil)
+	r.addHost(t, "c1", 7, "compute")
+	for i, gw := range []string{"gw1", "gw2"} {
+		r.addHost(t, gw, byte(8+i), model.RoleGateway)
+	}
+	ext := external(t, r)
+	n := str(r.must(t, demo, "POST", "/v2.0/networks", obj{"network": obj{}}), "id")
+	subnet := str(r.must(t, demo, "POST", "/v2.0/subnets", obj{"subnet": obj{"network_id": n, "ip_version": 4, "cidr": "10.7.0.0/24"}}), "id")
+	guest := str(r.must(t, demo, "POST", "/v2.0/ports", obj{"port": obj{"network_id": n}}), "id")
+	router := str(r.must(t, demo, "POST", "/v2.0/routers", obj{"router": obj{"external_gateway_info": obj{"network_id": ext}}}), "id")
+	r.must(t, demo, "PUT", "/v2.0/routers/"+router+"/add_router_interface", obj{"subnet_id": subnet})
+	floating := str(r.must(t, demo, "POST", "/v2.0/floatingips", obj{"floatingip": obj{"floating_network_id": ext, "port_id": guest}}), "id")
+
+	say := func(host string, state model.ReportState) {
+		t.Helper()
+		if _, err := r.store.Update(t.Context(), func(tx *store.Tx) error {
+			for p := range tx.PortsByDevice(router) {
+				word := model.HostReport{Host: host, Revision: p.SpecRevision, State: state}
+				tx.PutPortReport(tx.PortReport(p.ID).With(p.ID, word))
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(rule, status string, want map[string]any) {
+		t.Helper()
+		for _, a := range r.list(t, admin, "/v2.0/routers/"+router+"/l3-agents") {
+			if a["ha_state"] != want[str(a, "host")] {
+				t.Errorf("%s: %s is %v, want %v", rule, a["host"], a["ha_state"], want[str(a, "host")])
+			}
+		}
+		for _, p := range r.list(t, admin, "/v2.0/ports?device_id="+router) {
+			if p["status"] != status {
+				t.Errorf("%s: port of %s is %v, want %s", rule, p["device_owner"], p["status"], status)
+			}
+		}
+		if got := r.must(t, demo, "GET", "/v2.0/floatingips/"+floating, nil)["status"]; got != status {
+			t.Errorf("%s: floating IP is %v, want %s", rule, got, status)
+		}
+	}
+	check("nobody has spoken", "DOWN", nil)
+	say("gw2", model.ReportStandby)
+	check("only the stand-by has spoken", "DOWN", map[string]any{"gw2": "standby"})
+	say("gw1", model.ReportActive)
+	check("the preferred one answers", "ACTIVE", map[string]any{"gw1": "active", "gw2": "standby"})
+	say("gw2", model.ReportActive)
+	check("the other took over from one that died", "ACTIVE", map[string]any{"gw1": "standby", "gw2": "active"})
+	agent := str(r.list(t, admin, "/v2.0/agents?host=gw2&agent_type=L3+agent")[0], "id")
+	r.must(t, admin, "DELETE", "/v2.0/agents/"+agent+"/l3-routers/"+router, nil)
+	check("the other was taken off", "ACTIVE", map[string]any{"gw1": "active"})
+	say("gw1", model.ReportFailed)
+	check("it fails", "ERROR", nil)
+}
+
 // TestGophercloudRouters lives through routers, floating IPs and port forwardings with the library that Terraform
 // and Kubernetes use.
 func TestGophercloudRouters(t *testing.T) {

@@ -50,6 +50,9 @@ type resource[T, S any] struct {
 	bulk   func(specs []S) error // what is wrong with creating these together, nil: nothing
 	update func(tx *store.Tx, env network.Env, who authn.Principal, id model.UUID, s S, ifMatch *int64) (*T, error)
 	remove func(tx *store.Tx, env network.Env, who authn.Principal, id model.UUID, ifMatch *int64) error
+	// due reports whether update, then with an empty spec, or remove is to be called again, since the change is too large for one
+	// transaction. nil: it never is.
+	due func(v *view, id model.UUID) bool
 
 	tagKind network.TagKind // empty: no tags
 	// actions are what a PUT of /{resource}/{id}/{action} does.
@@ -360,8 +363,12 @@ func (r *resource[T, S]) handleUpdate(c *call, id string) error {
 		return r.missing(id)
 	}
 	var changed *T
-	if err := c.write(func(tx *store.Tx, env network.Env) error {
-		changed, err = r.update(tx, env, c.who, u, spec, c.ifMatch())
+	if err := r.inSteps(c, u, func(tx *store.Tx, env network.Env, again bool) error {
+		asked := spec
+		if again {
+			asked = *new(S)
+		}
+		changed, err = r.update(tx, env, c.who, u, asked, c.ifMatch())
 		return err
 	}); err != nil {
 		return err
@@ -377,13 +384,23 @@ func (r *resource[T, S]) handleDelete(c *call, id string) error {
 	if err != nil {
 		return r.missing(id)
 	}
-	if err := c.write(func(tx *store.Tx, env network.Env) error {
+	if err := r.inSteps(c, u, func(tx *store.Tx, env network.Env, _ bool) error {
 		return r.remove(tx, env, c.who, u, c.ifMatch())
 	}); err != nil {
 		return err
 	}
 	c.end(http.StatusNoContent)
 	return nil
+}
+
+// inSteps makes a change, and goes on with it in further transactions while more of it is due.
+func (r *resource[T, S]) inSteps(c *call, id model.UUID, change func(tx *store.Tx, env network.Env, again bool) error) error {
+	for again := false; ; again = true {
+		err := c.write(func(tx *store.Tx, env network.Env) error { return change(tx, env, again) })
+		if err != nil || r.due == nil || !r.due(&c.view, id) {
+			return err
+		}
+	}
 }
 
 // appendWritten appends an object that was just written. Its row is used, and

@@ -156,20 +156,29 @@ func changeAgent(c *call, path []string, key string, change func(tx *store.Tx, e
 	return nil
 }
 
-// haState is what a host does for a redundant router: the one that has reported its gateway port is active. It is
-// empty when nobody has, or when one host serves the router.
+// haState is what a host does for a redundant router: active when it answers, standby when it is ready to. It is
+// empty when the host has not said so, or when one host serves the router.
 func haState(v *view, rt *model.Router, host string) string {
-	if !rt.HA || rt.External == nil {
+	if !rt.HA {
 		return ""
 	}
-	r := v.PortReport(rt.External.PortID)
-	switch {
-	case r == nil || r.State != model.ReportActive:
-		return ""
-	case r.Host == host:
-		return "active"
+	for p := range v.PortsByDevice(rt.ID.String()) {
+		r := v.PortReport(p.ID)
+		if r == nil || !p.IsRouterPort() {
+			continue
+		}
+		word, spoke := r.Of(host)
+		switch {
+		case !spoke:
+			return ""
+		case word.State != model.ReportActive && word.State != model.ReportStandby:
+			continue // of this leg it cannot be told
+		case word.State == model.ReportActive && r.Host == host:
+			return "active"
+		}
+		return "standby"
 	}
-	return "standby"
+	return ""
 }
 
 // answering yields the hosts that answer DHCP on a network.

@@ -136,6 +136,30 @@ func spoofing(t *testing.T, d Driver) {
 	})
 }
 
+// llc leaves open what becomes of frames that the rules allow: a driver that cannot tell may drop them all.
+func llc(t *testing.T, d Driver) {
+	g := Group(1, true, Rule(1, model.Egress, model.IPv4, Proto(17, 53, 53)), Rule(2, model.Ingress, model.IPv6, Proto(17, 53, 53)))
+	v := Port(11, []*model.GroupView{g}, vm4, vm6)
+	w := d(t, v)
+	w.Apply(t, w.input(v, g))
+	in4, in6, out4, out6 := w.to(far4, vm4), w.to(far6, vm6), w.from(vm4, far4), w.from(vm6, far6)
+	w.Check(t, []Probe{
+		{"out", false, SNAP(out4.UDP(1, 2)), false},
+		{"out, IPv6", false, SNAP(out6.UDP(1, 2)), false},
+		{"out, another's address", false, SNAP(w.from("10.0.0.12", far4).UDP(1, 53)), false},
+		{"in", true, SNAP(in4.UDP(1, 2)), false},
+		{"in, IPv6", true, SNAP(in6.UDP(1, 2)), false},
+		{"an Ethernet frame passes all the same", false, out4.UDP(1, 53), true},
+	})
+	c := *v
+	c.PortSecurity = false
+	w.Apply(t, w.input(&c, g))
+	w.Check(t, []Probe{
+		{"out, port security off", false, SNAP(out4.UDP(1, 2)), true},
+		{"in, port security off", true, SNAP(in4.UDP(1, 2)), true},
+	})
+}
+
 func servers(t *testing.T, d Driver) {
 	v := Port(11, nil, vm4, vm6)
 	w := d(t, v)

@@ -48,6 +48,7 @@ func Run(t *testing.T, d Driver) {
 		{"errors about a connection belong to it", related},
 		{"fragments share the fate of their packet", fragments},
 		{"a guest cannot spoof, serve or advertise", spoofing},
+		{"what a rule refuses is refused behind an LLC header", llc},
 		{"only the network's own servers reach a guest unasked", servers},
 		{"port kinds without stateful rules", portKinds},
 		{"the policy decides as the rules do", policies},

@@ -20,6 +20,12 @@ func PriorityTagged(f []byte) []byte {
 	return append(append(bytes.Clone(f[:12]), 0x81, 0, 0, 0), f[12:]...)
 }
 
+// SNAP puts what a frame holds behind an LLC/SNAP header (IEEE 802.2, RFC 1042).
+func SNAP(f []byte) []byte {
+	b := binary.BigEndian.AppendUint16(bytes.Clone(f[:12]), uint16(8+len(f)-14))
+	return append(append(b, 0xaa, 0xaa, 3, 0, 0, 0), f[12:]...)
+}
+
 func sum(b []byte, s uint32) uint32 {
 	for i := 0; i+1 < len(b); i += 2 {
 		s += uint32(b[i])<<8 | uint32(b[i+1])
