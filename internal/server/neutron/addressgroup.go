@@ -2,7 +2,6 @@ package neutron
 
 import (
 	"iter"
-	"net/http"
 	"net/netip"
 
 	"weft/internal/model"
@@ -52,31 +51,13 @@ func addressGroupResource(rules *network.Rules) *resource[model.AddressGroup, ne
 		d.str("project_id", project, nil, nil).by(byProject),
 		d.str("tenant_id", project, nil, nil).by(byProject),
 	}
+	show := func(c *call, g *M) {
+		c.begin(r.name)
+		r.appendWritten(c, g)
+	}
 	r.actions = map[string]func(c *call, id string) error{
-		"add_addresses":    groupAddresses(r, rules.AddAddresses),
-		"remove_addresses": groupAddresses(r, rules.RemoveAddresses),
+		"add_addresses":    changePrefixes(r, "addresses", addressOrSubnet, rules.AddAddresses, show),
+		"remove_addresses": changePrefixes(r, "addresses", addressOrSubnet, rules.RemoveAddresses, show),
 	}
 	return r
-}
-
-// groupAddresses serves add_addresses and remove_addresses, whose bodies have no name around them.
-func groupAddresses(r *resource[model.AddressGroup, network.AddressGroupSpec],
-	change func(*store.Tx, network.Env, authn.Principal, model.AddressGroupID, []netip.Prefix) (*model.AddressGroup, error)) func(*call, string) error {
-	return func(c *call, id string) error {
-		u, addresses, err := namedPrefixes(r, c, id, "addresses", addressOrSubnet)
-		if err != nil {
-			return err
-		}
-		var changed *model.AddressGroup
-		if err := c.write(func(tx *store.Tx, env network.Env) error {
-			changed, err = change(tx, env, c.who, model.AddressGroupID{UUID: u}, addresses)
-			return err
-		}); err != nil {
-			return err
-		}
-		c.begin(r.name)
-		r.appendWritten(c, changed)
-		c.end(http.StatusOK)
-		return nil
-	}
 }

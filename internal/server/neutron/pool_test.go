@@ -2,7 +2,6 @@ package neutron
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"testing"
 
@@ -70,19 +69,8 @@ func TestPoolsOfOthers(t *testing.T) {
 // TestGophercloudAddressGroups lives through an address group with the library that Terraform and Kubernetes use.
 func TestGophercloudAddressGroups(t *testing.T) {
 	r := newRig(t, nil)
-	server := httptest.NewServer(r.api)
-	defer server.Close()
-	client := &gophercloud.ServiceClient{
-		ProviderClient: &gophercloud.ProviderClient{}, Endpoint: server.URL + "/", ResourceBase: server.URL + "/v2.0/",
-		MoreHeaders: map[string]string{"X-Project-Id": demo.project, "X-Roles": demo.roles},
-	}
+	client, check := gopher(t, r)
 	ctx := t.Context()
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	g, err := addressgroups.Create(ctx, client, addressgroups.CreateOpts{Name: "offices", Description: "d", Addresses: []string{"192.0.2.0/24", "10.0.0.1/32"}}).Extract()
 	check(err)
 	if g.Name != "offices" || g.Description != "d" || !slices.Equal(g.Addresses, []string{"10.0.0.1/32", "192.0.2.0/24"}) {
@@ -113,19 +101,8 @@ func TestGophercloudAddressGroups(t *testing.T) {
 // and Kubernetes use.
 func TestGophercloudPools(t *testing.T) {
 	r := newRig(t, nil)
-	server := httptest.NewServer(r.api)
-	defer server.Close()
-	client := &gophercloud.ServiceClient{
-		ProviderClient: &gophercloud.ProviderClient{}, Endpoint: server.URL + "/", ResourceBase: server.URL + "/v2.0/",
-		MoreHeaders: map[string]string{"X-Project-Id": demo.project, "X-Roles": demo.roles},
-	}
+	client, check := gopher(t, r)
 	ctx := t.Context()
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	n := str(r.must(t, demo, "POST", "/v2.0/networks", obj{"network": obj{}}), "id")
 	scope, err := addressscopes.Create(ctx, client, addressscopes.CreateOpts{Name: "s", IPVersion: 4}).Extract()
 	check(err)
