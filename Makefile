@@ -24,6 +24,11 @@ demo-down: ## Remove every trace of the demo (root)
 test: deps check ## All tests: unit, property, golden, and end to end with real packets (root)
 	$(GO) test -count=1 -timeout $(TIMEOUT) ./...
 
+.PHONY: test-machines
+test-machines: ## Real machines in qemu: a kernel of ours, and Debian with cloud-init, made from its packages (root, some 10 minutes)
+	scripts/deps machines
+	$(GO) test -count=1 -timeout $(TIMEOUT) -tags machines -run 'Machine|Image' ./internal/lab ./e2e
+
 .PHONY: race
 race: deps ## Tests of the packages with goroutines, under the race detector (root)
 	$(GO) test -race -count=1 -timeout $(TIMEOUT) ./internal/run ./internal/server/store ./internal/server/dispatch ./internal/host/agent ./internal/host/ovs/...

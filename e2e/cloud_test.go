@@ -63,7 +63,7 @@ func (a *api) call(ctx context.Context, method, path string, in any) (int, body,
 }
 
 // must makes a request that has to succeed, and returns the object under key.
-func (a *api) must(t testing.TB, method, path, key string, in body) body {
+func (a *api) must(t testing.TB, method, path, key string, in any) body {
 	t.Helper()
 	var wrapped any
 	if in != nil {

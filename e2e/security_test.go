@@ -110,6 +110,38 @@ func remoteGroupFollowsItsMembers(t *testing.T, which func(*labcmd.VMOptions)) {
 	w.eventually(t, "the member that left is kept out", func() bool { return w.ping(t, "rg-c", addr, 1) == 0 })
 }
 
+func TestSecurityGroup_addressGroupIsFollowed(t *testing.T) { bothDrivers(t, addressGroupIsFollowed) }
+
+func addressGroupIsFollowed(t *testing.T, which func(*labcmd.VMOptions)) {
+	n := w.network(t, "10.28.0.0/24", nil)
+	offices := w.must(t, "POST", "address-groups", "address_group", body{"name": "offices", "addresses": []string{"192.0.2.0/24", "2001:db8::/32"}})["id"].(string)
+	t.Cleanup(func() { w.must(t, "DELETE", "address-groups/"+offices, "", nil) }) // after the rules, which go with their group
+	servers, clients := w.group(t, "ag-servers"), w.group(t, "ag-clients")
+	change := func(action string, addresses ...string) {
+		t.Helper()
+		w.must(t, "PUT", "address-groups/"+offices+"/"+action, "addresses", addresses)
+	}
+	server := w.vm(t, "ag-s", "compute2", n, in(servers), which)
+	client := w.vm(t, "ag-c", "compute1", n, in(clients), which)
+	addr, from := server.Addrs[0].String(), client.Addrs[0].String()
+	w.rule(t, servers, body{"protocol": "icmp", "remote_address_group_id": offices})
+	w.rule(t, servers, body{"protocol": "tcp", "remote_address_group_id": offices})
+	w.listen(t, "ag-s", 22)
+	if w.ping(t, "ag-c", addr, 1) != 0 || w.connects(t, "ag-c", addr, 22) {
+		t.Fatal("who is not in the group is let in")
+	}
+	change("add_addresses", from)
+	w.reaches(t, "ag-c", addr)
+	ssh := w.dial(t, "ag-c", addr, 22)
+	change("remove_addresses", from)
+	w.within(t, "the established flow is cut", 10*time.Second, func() bool { return !ssh.echoes(300 * time.Millisecond) })
+	if w.ping(t, "ag-c", addr, 1) != 0 {
+		t.Error("who was taken out of the group is let in")
+	}
+	change("add_addresses", "0.0.0.0/0") // all of a family, in a set
+	w.reaches(t, "ag-c", addr)
+}
+
 func TestSpoofing_onlyAPortsOwnAddressesLeaveIt(t *testing.T) {
 	bothDrivers(t, onlyAPortsOwnAddressesLeaveIt)
 }

@@ -21,7 +21,7 @@ const module = "weft"
 // layers are the floors of the building, lowest first. A package imports only from its own floor or below; within a
 // floor only what is listed in sameFloor.
 var layers = [][]string{
-	{"internal/fault", "internal/run", "internal/obs", "internal/config", "internal/model", "internal/pki", "internal/arch"},
+	{"internal/fault", "internal/run", "internal/obs", "internal/config", "internal/model", "internal/pki", "internal/pyrepr", "internal/arch"},
 	{"api/hostpb", "internal/server/journal", "internal/server/journal/etcd", "internal/server/ipam", "internal/server/authn",
 		"internal/host/flow", "internal/host/standin", "internal/host/link", "internal/host/iptables/table", "internal/host/ovs/ovsdb", "internal/host/ovs/unixctl", "internal/client"},
 	{"internal/server/store", "internal/server/policy", "internal/host/pipeline", "internal/host/firewall", "internal/host/responder",

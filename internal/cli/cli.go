@@ -43,7 +43,7 @@ func Commands(o Options) []*cobra.Command {
 
 // resources are all declarations.
 func resources() []resource {
-	return []resource{networks(), subnets(), subnetPools(), addressScopes(), ports(), securityGroups(), securityGroupRules(), routers(), floatingIPs(), floatingPools(), agents(), extensions(), zones()}
+	return []resource{networks(), subnets(), subnetPools(), addressScopes(), addressGroups(), ports(), securityGroups(), securityGroupRules(), routers(), floatingIPs(), floatingPools(), agents(), extensions(), zones()}
 }
 
 // group returns the group of commands of a noun below root, and makes it and those above it if

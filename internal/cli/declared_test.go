@@ -104,6 +104,7 @@ func TestDeclaredAttributesAreServed(t *testing.T) {
 	addFloating(t, s)
 	addPool(t, s)
 	s.ok(t, "router create r")
+	s.ok(t, "address group create --address 192.0.2.1 a")
 	api, err := client.New(client.Options{URL: s.url})
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"weft/internal/client"
+	"weft/internal/pyrepr"
 )
 
 // A kind turns the text of a flag into the value of an attribute. The zero kind takes any text
@@ -37,7 +38,7 @@ func (k kind) matches(ctx context.Context, r *request, text string) ([]string, e
 		return k.match(ctx, r, text)
 	}
 	v, err := k.valueOf(ctx, r, text)
-	return []string{plain(v)}, err
+	return []string{pyrepr.Str(v)}, err
 }
 
 // number takes whole numbers of a range.
@@ -145,7 +146,7 @@ func object(commas bool, keys ...key) kind {
 				if err != nil {
 					return nil, err
 				}
-				out = append(out, k.attribute+"="+plain(v))
+				out = append(out, k.attribute+"="+pyrepr.Str(v))
 			}
 			return out, nil
 		},

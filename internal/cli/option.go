@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"weft/internal/client"
+	"weft/internal/pyrepr"
 )
 
 // A verb is what is done to a resource. Verbs are bits, so that an option can name several.
@@ -144,7 +145,7 @@ func (l list) option() option {
 			if r.verb == onList {
 				r.query.Add("fields", l.key)
 				r.keep = func(o client.Object) bool {
-					return slices.ContainsFunc(o.List(l.key), func(v any) bool { return slices.Contains(given.given, plain(v)) })
+					return slices.ContainsFunc(o.List(l.key), func(v any) bool { return slices.Contains(given.given, pyrepr.Str(v)) })
 				}
 				return nil
 			}
@@ -208,14 +209,14 @@ func (l list) without(have, values []any, given []string) ([]any, error) {
 func matches(have, want any) bool {
 	w, ok := want.(map[string]any)
 	if !ok {
-		return same(plain(have), plain(want))
+		return same(pyrepr.Str(have), pyrepr.Str(want))
 	}
 	h, ok := have.(map[string]any)
 	if !ok {
 		return false
 	}
 	for k, v := range w {
-		if !same(plain(h[k]), plain(v)) {
+		if !same(pyrepr.Str(h[k]), pyrepr.Str(v)) {
 			return false
 		}
 	}
@@ -266,7 +267,7 @@ func (t toggle) option() option {
 				return nil
 			}
 			if r.verb == onList {
-				r.query.Set(t.key, strings.ToLower(plain(v)))
+				r.query.Set(t.key, strings.ToLower(pyrepr.Str(v)))
 			} else {
 				r.body[t.key] = v
 			}

@@ -16,6 +16,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"weft/internal/client"
+	"weft/internal/pyrepr"
 )
 
 // A column is one column of a list, or one field of a single object.
@@ -68,7 +69,7 @@ func (c column) human(v any) string {
 	if c.text != nil {
 		return c.text(v)
 	}
-	return plain(v)
+	return pyrepr.Str(v)
 }
 
 // output is the flags that say how to print.
@@ -185,7 +186,7 @@ func (o *output) rows(w io.Writer, columns []column, objects []client.Object) er
 		for _, row := range values {
 			cells := make([]string, len(row))
 			for i, v := range row {
-				cells[i] = plain(v)
+				cells[i] = pyrepr.Str(v)
 			}
 			if _, err := fmt.Fprintln(w, strings.Join(cells, " ")); err != nil {
 				return err
@@ -230,7 +231,7 @@ func (o *output) object(w io.Writer, fields []column, obj client.Object) error {
 		return printYAML(w, pairsOf(shown, values).yaml())
 	case "value", "shell":
 		for i, v := range values {
-			line := plain(v)
+			line := pyrepr.Str(v)
 			if o.format == "shell" {
 				line = o.prefix + strings.NewReplacer(":", "_", "-", "_", " ", "_").Replace(shown[i].head) + "=" + shellQuote(line)
 			}
@@ -293,7 +294,7 @@ func compare(a, b any) int {
 		y, _ := strconv.ParseFloat(fmt.Sprint(b), 64)
 		return cmp.Compare(x, y)
 	}
-	return strings.Compare(plain(a), plain(b))
+	return strings.Compare(pyrepr.Str(a), pyrepr.Str(b))
 }
 
 // fit is the width that a table must have, 0 for any.
@@ -341,7 +342,7 @@ func (o *output) csv(w io.Writer, columns []column, values [][]any) error {
 }
 
 func (o *output) csvCell(v any) string {
-	text := plain(v)
+	text := pyrepr.Str(v)
 	if v == nil {
 		text = ""
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"weft/internal/client"
+	"weft/internal/pyrepr"
 )
 
 func securityGroupAPI() client.Resource {
@@ -78,7 +79,7 @@ func rulesText(v any) string {
 		r = maps.Clone(r)
 		maps.DeleteFunc(r, func(k string, v any) bool {
 			known := k == "security_group_id" || k == "tenant_id" || k == "project_id"
-			return known || slices.Contains([]string{"None", "False", "[]", ""}, plain(v)) || k == "revision_number" && plain(v) == "0"
+			return known || slices.Contains([]string{"None", "False", "[]", ""}, pyrepr.Str(v)) || k == "revision_number" && pyrepr.Str(v) == "0"
 		})
 		out[i] = dict(r)
 	}
@@ -141,10 +142,11 @@ func securityGroupRules() resource {
 
 		verbs: map[verb]help{
 			onCreate: {`It holds for all ports of the group at once. GROUP is a name or id; what it allows comes
-from anywhere, unless --remote-ip or --remote-group say otherwise.`,
+from anywhere, unless --remote-ip, --remote-group or --remote-address-group say otherwise.`,
 				`  weft security group rule create --protocol tcp --dst-port 22 --ingress default
   weft security group rule create --protocol tcp --dst-port 8000:8099 --remote-ip 192.0.2.0/24 web
-  weft security group rule create --protocol icmp --icmp-type 8 --remote-group web db`},
+  weft security group rule create --protocol icmp --icmp-type 8 --remote-group web db
+  weft security group rule create --protocol tcp --dst-port 443 --remote-address-group offices web`},
 			onList: {`Those of a group, or all.`, `  weft security group rule list default
   weft security group rule list --protocol tcp --ingress`},
 			onShow:   {`By id: rules have no names.`, `  weft security group rule show 7a3e7d3c-93cb-4c0d-9c44-1d1a4b4ae2b3`},
@@ -257,13 +259,14 @@ func portRange(text string) (first, last int, err error) {
 	return first, last, nil
 }
 
-// remote is who the other end may be: one of two attributes.
+// remote is who the other end may be: one of three attributes.
 func remote() option {
 	return option{onCreate, func(f *flags) addition {
 		ip := attr{flag: "remote-ip", arg: "CIDR", key: "remote_ip_prefix", help: "addresses of the other end (default: all)", on: onCreate}
 		group := attr{flag: "remote-group", arg: "GROUP", key: "remote_group_id", help: "the other end is a port of this security group (name or id)", as: reference(securityGroupAPI()), on: onCreate}
-		add := bind(f, options(ip, group))
-		f.exclusive(ip.flag, group.flag)
+		addresses := attr{flag: "remote-address-group", arg: "GROUP", key: "remote_address_group_id", help: "the other end is in this address group (name or id)", as: reference(addressGroupAPI()), on: onCreate}
+		add := bind(f, options(ip, group, addresses))
+		f.exclusive(ip.flag, group.flag, addresses.flag)
 		return add
 	}}
 }
@@ -284,7 +287,7 @@ func ruleDefaults(_ context.Context, r *request) error {
 			b["ethertype"] = "IPv6"
 		}
 	}
-	if b["remote_group_id"] == nil && b["remote_ip_prefix"] == nil {
+	if b["remote_group_id"] == nil && b["remote_address_group_id"] == nil && b["remote_ip_prefix"] == nil {
 		b["remote_ip_prefix"] = anywhere(b["ethertype"])
 	}
 	return nil
@@ -321,10 +324,10 @@ func portsOf(o client.Object) any {
 	case isICMP(o["protocol"]):
 		text := ""
 		if low != nil {
-			text = "type=" + plain(low)
+			text = "type=" + pyrepr.Str(low)
 		}
 		if high != nil {
-			text += ":code=" + plain(high)
+			text += ":code=" + pyrepr.Str(high)
 		}
 		return text
 	case low == nil && high == nil:
@@ -334,5 +337,5 @@ func portsOf(o client.Object) any {
 	case high == nil:
 		high = low
 	}
-	return plain(low) + ":" + plain(high)
+	return pyrepr.Str(low) + ":" + pyrepr.Str(high)
 }

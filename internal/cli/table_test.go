@@ -96,9 +96,6 @@ func TestTableProperties(t *testing.T) {
 func TestTexts(t *testing.T) {
 	value := map[string]any{"b": json.Number("1"), "a": map[string]any{"x": "y"}, "c": nil, "l": []any{"z", true, nil}}
 	for _, c := range []struct{ name, got, want string }{
-		{"literal", literal(value), `{'a': {'x': 'y'}, 'b': 1, 'c': None, 'l': ['z', True, None]}`},
-		{"literal quotes", literal([]any{"it's", `a"b`, `'"`, "a\\\n"}), `["it's", 'a"b', '\'"', 'a\\\n']`},
-		{"plain", plain("it's"), "it's"},
 		{"dict", dict(value), `a.x='y', b='1', c=, l='['z', True, None]'`},
 		{"dicts", dicts([]any{map[string]any{"k": "1"}, map[string]any{"k": "2"}}), "k='1'\nk='2'"},
 		{"sorted", sorted([]any{"b", "a"}), "a, b"},

@@ -2,71 +2,15 @@ package cli
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
+
+	"weft/internal/pyrepr"
 )
 
 // A textFunc writes an attribute's value for people. Formats for programs get the value itself.
 type textFunc func(v any) string
-
-// plain writes a value as Python's str does, which the openstack command prints: scripts
-// compare with "True" and "None".
-func plain(v any) string {
-	if s, ok := v.(string); ok {
-		return s
-	}
-	return literal(v)
-}
-
-// literal writes a value as Python's repr does.
-func literal(v any) string {
-	var b strings.Builder
-	writeLiteral(&b, v)
-	return b.String()
-}
-
-func writeLiteral(b *strings.Builder, v any) {
-	switch v := v.(type) {
-	case nil:
-		b.WriteString("None")
-	case bool:
-		if v {
-			b.WriteString("True")
-		} else {
-			b.WriteString("False")
-		}
-	case string:
-		quote := "'"
-		if strings.Contains(v, "'") && !strings.Contains(v, `"`) {
-			quote = `"`
-		}
-		b.WriteString(quote + strings.NewReplacer(`\`, `\\`, quote, `\`+quote, "\n", `\n`, "\r", `\r`, "\t", `\t`).Replace(v) + quote)
-	case []any:
-		b.WriteByte('[')
-		for i, e := range v {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			writeLiteral(b, e)
-		}
-		b.WriteByte(']')
-	case map[string]any:
-		b.WriteByte('{')
-		for i, k := range slices.Sorted(maps.Keys(v)) {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			writeLiteral(b, k)
-			b.WriteString(": ")
-			writeLiteral(b, v[k])
-		}
-		b.WriteByte('}')
-	default: // numbers
-		fmt.Fprint(b, v)
-	}
-}
 
 // choose writes a boolean as one of two words.
 func choose(yes, no string) textFunc {
@@ -94,7 +38,7 @@ func texts(v any) []string {
 	l, _ := v.([]any)
 	out := make([]string, len(l))
 	for i, e := range l {
-		out[i] = plain(e)
+		out[i] = pyrepr.Str(e)
 	}
 	return out
 }
@@ -114,7 +58,7 @@ func dictParts(m map[string]any, prefix string) []string {
 		case nil:
 			parts = append(parts, prefix+k+"=")
 		default:
-			parts = append(parts, prefix+k+"='"+plain(e)+"'")
+			parts = append(parts, prefix+k+"='"+pyrepr.Str(e)+"'")
 		}
 	}
 	return parts

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"weft/internal/client"
+	"weft/internal/pyrepr"
 )
 
 // command starts a command of a resource, with its flags.
@@ -200,7 +201,7 @@ func (a app) change(r resource, v verb, name, short, group string) *cobra.Comman
 			}
 			revision := ""
 			if q.merged {
-				revision = plain(current["revision_number"])
+				revision = pyrepr.Str(current["revision_number"])
 			}
 			_, err := api.Update(ctx, r.Resource, current.ID(), q.body, revision)
 			if err == nil {

@@ -1,4 +1,4 @@
-//go:build qemu
+//go:build machines
 
 package lab
 
@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Needs qemu-system-x86 and a Debian mirror; `go test -tags qemu`.
+// Needs qemu-system-x86 and a Debian mirror; `go test -tags machines`.
 func TestMachineGetsItsAddressAndSpeaksTCP(t *testing.T) {
 	ctx := deadline(t)
 	l := newLab(t, "wlq")

@@ -24,16 +24,25 @@ type VMOptions struct {
 	SecurityGroups      []string
 	Firewall            string // hybrid or native; empty: the host's
 	Qemu, NoDHCP        bool
+	Image               string         // of the disk to boot from, in qemu
+	Accel               string         // how qemu runs it: tcg (also when empty) or kvm
 	Instance            model.Instance // what metadata tells the VM
 }
 
 // CreateVM makes a port by the API, and a VM on it. When it fails, neither is left.
 func CreateVM(ctx context.Context, l *lab.Lab, cloud Cloud, o VMOptions) (p Port, err error) {
 	var machine *lab.Machine
-	if o.Qemu {
-		if machine, err = lab.PrepareMachine(ctx, ""); err != nil {
-			return p, err
-		}
+	switch {
+	case o.Image != "":
+		machine, err = lab.OpenDisk(o.Image)
+	case o.Qemu:
+		machine, err = lab.PrepareMachine(ctx, "")
+	}
+	if err != nil {
+		return p, err
+	}
+	if machine != nil {
+		machine.Accel = o.Accel
 	}
 	var random [16]byte
 	if _, err := rand.Read(random[:]); err != nil {
@@ -130,7 +139,8 @@ func (c *commands) vm() *cobra.Command {
 		Use: "create NAME", Short: "Make a port and a VM on it, and wait for its address", Args: cobra.ExactArgs(1),
 		Example: `  weft lab vm create --network demo-net --host compute1 vm1
   weft lab vm create --network demo-net --host compute2 --qemu vm2
-  weft lab vm create --network demo-net --hostname web1 --ssh-key ~/.ssh/id_ed25519.pub --user-data cloud-config.yaml vm3`,
+  weft lab vm create --network demo-net --hostname web1 --ssh-key ~/.ssh/id_ed25519.pub --user-data cloud-config.yaml vm3
+  weft lab vm create --network demo-net --image debian-12-generic-amd64.qcow2 --ssh-key ~/.ssh/id_ed25519.pub vm4`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Name = args[0]
 			var err error
@@ -147,7 +157,7 @@ func (c *commands) vm() *cobra.Command {
 				return err
 			}
 			took := time.Since(began).Seconds()
-			if o.Qemu {
+			if o.Qemu || o.Image != "" {
 				vms, err := c.lab().VMs()
 				if err != nil {
 					return err
@@ -179,11 +189,13 @@ func (c *commands) vm() *cobra.Command {
 	f.StringSliceVar(&o.SecurityGroups, "security-group", nil, "security group (name or id), may be repeated; none: the default group")
 	f.StringVar(&o.Firewall, "firewall", "", "what filters the VM's port: hybrid (iptables) or native (flows); none: the host decides")
 	f.BoolVar(&o.Qemu, "qemu", false, "boot a real machine in qemu instead of making a namespace")
+	f.StringVar(&o.Image, "image", "", "boot a real machine in qemu from the image of a disk (qcow2 or raw); what it writes is not kept")
+	f.StringVar(&o.Accel, "accel", "tcg", "how qemu runs the machine: kvm where it works, or tcg, which is slow and works anywhere")
 	f.BoolVar(&o.NoDHCP, "no-dhcp", false, "do not ask for an address")
 	f.StringVar(&told.hostname, "hostname", "", "host name that the metadata service tells the VM, and its name in DNS; none: made of its address")
 	f.StringArrayVar(&told.sshKeys, "ssh-key", nil, "file with public keys for the VM, as in authorized_keys; may be repeated")
 	f.StringVar(&told.userData, "user-data", "", "file with user data for the VM, such as a cloud-config; at most 16 KiB")
-	for _, flag := range []string{"ssh-key", "user-data"} {
+	for _, flag := range []string{"ssh-key", "user-data", "image"} {
 		cobra.CheckErr(create.MarkFlagFilename(flag))
 	}
 	cobra.CheckErr(create.MarkFlagRequired("network"))

@@ -129,7 +129,7 @@ type RuleView struct {
 }
 
 // MemberKey names one member of a remote group: the port, for a security
-// group. Set is the group's id, whichever kind of group it is.
+// group; for an address group the address (AddressMember). Set is the group's id, whichever kind of group it is.
 type MemberKey struct {
 	Set  UUID
 	Port UUID

@@ -433,6 +433,41 @@ func TestSession_routersReachTheHostsThatRoute(t *testing.T) {
 	}
 }
 
+func TestSession_addressGroupsReachTheHostsWhoseRulesReferToThem(t *testing.T) {
+	h := start(t)
+	group, addresses := model.SecurityGroupID{UUID: model.UUID{6, 15: 1}}, model.AddressGroupID{UUID: model.UUID{7, 15: 1}}
+	a, b := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")
+	h.put(func(tx *store.Tx) {
+		tx.PutNetwork(&model.Network{ID: netA, AdminStateUp: true, Segments: []model.Segment{{Type: model.TypeGRE, Tag: 5}}})
+		tx.PutAddressGroup(&model.AddressGroup{ID: addresses, Addresses: []netip.Prefix{a}})
+		tx.PutSecurityGroup(&model.SecurityGroup{ID: group})
+		tx.PutSecurityGroupRule(&model.SecurityGroupRule{ID: model.SecurityGroupRuleID{UUID: model.UUID{8, 15: 1}}, GroupID: group, Direction: model.Ingress,
+			EtherType: model.IPv4, IPProtocol: model.ProtocolAny, RemoteAddressGroup: addresses})
+		filtered := port(portA, "compute1")
+		filtered.PortSecurity, filtered.SecurityGroups = true, []model.SecurityGroupID{group}
+		tx.PutPort(filtered)
+		tx.PutPort(port(portB, "compute2"))
+	})
+	filters, aside := h.open(h.identity("compute1"), "compute1", 31), h.open(h.identity("compute2"), "compute2", 32)
+	filters.receive()
+	aside.receive()
+	has := func(p netip.Prefix) func(*model.HostView) bool {
+		return func(v *model.HostView) bool {
+			return len(v.Members) == 1 && v.Members[model.MemberKey{Set: addresses.UUID, Port: model.AddressMember(p)}] != nil
+		}
+	}
+	if !has(a)(filters.view) {
+		t.Errorf("it begins with %v", filters.view.Members)
+	}
+	h.put(func(tx *store.Tx) {
+		tx.PutAddressGroup(&model.AddressGroup{ID: addresses, Addresses: []netip.Prefix{b}})
+	})
+	filters.until("the other address", has(b))
+	if len(aside.view.Members) != 0 {
+		t.Error("a host was told of what does not concern it")
+	}
+}
+
 // TestReports_ofARedundantRouterFollowTheGatewayThatAnswers: also when that took over without a word with the server. A
 // stand-by changes nothing, and nothing is written that is known.
 func TestReports_ofARedundantRouterFollowTheGatewayThatAnswers(t *testing.T) {

@@ -325,6 +325,8 @@ func (l *loop) affected(before, after *store.Snapshot, changes []store.Change) m
 				noteAll(l.groups[v.ID])
 			case *model.SecurityGroupRule:
 				noteAll(l.groups[v.GroupID])
+			case *model.AddressGroup:
+				noteAll(l.sets[v.ID.UUID])
 			case *model.Host:
 				if i == 1 {
 					l.hostChanged(c, v, note)

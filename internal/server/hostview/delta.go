@@ -103,7 +103,7 @@ func movesScope(before, after *store.Snapshot, changes []store.Change, scope *Sc
 					return true
 				}
 			case *model.SecurityGroupRule:
-				if _, ok := scope.Groups[v.GroupID]; ok && !v.RemoteGroup.IsZero() {
+				if _, ok := scope.Groups[v.GroupID]; ok && (!v.RemoteGroup.IsZero() || !v.RemoteAddressGroup.IsZero()) {
 					return true
 				}
 			}
@@ -183,6 +183,8 @@ func (d *differ) change(c store.Change) {
 			d.group(b.GroupID)
 		}
 		d.group(v.GroupID)
+	case *model.AddressGroup:
+		d.addressGroup(v.ID.UUID)
 	case *model.Host:
 		d.hostMoved(c, v.Name)
 	}
@@ -233,6 +235,7 @@ func (d *differ) scopes() {
 				d.member(model.MemberKey{Set: set, Port: p.ID.UUID})
 			}
 		}
+		d.addressGroup(set)
 	})
 }
 

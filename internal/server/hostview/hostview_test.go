@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -29,7 +30,10 @@ func ruleID(n int) model.SecurityGroupRuleID {
 	return model.SecurityGroupRuleID{UUID: id(5, n)}
 }
 
-func routerID(n int) model.RouterID    { return model.RouterID{UUID: id(6, n)} }
+func routerID(n int) model.RouterID { return model.RouterID{UUID: id(6, n)} }
+func addressesID(n int) model.AddressGroupID {
+	return model.AddressGroupID{UUID: id(11, n)}
+}
 func floatID(n int) model.FloatingIPID { return model.FloatingIPID{UUID: id(7, n)} }
 
 func host(n int, last byte) *model.Host {
@@ -131,7 +135,7 @@ func mutate(t *rapid.T, tx *store.Tx) {
 	pick := func(label string, n int) int { return rapid.IntRange(0, n-1).Draw(t, label) }
 	hosts := []string{"compute0", "compute1", "compute2", ""}
 	segments := []model.Segment{{Type: model.TypeGRE}, {Type: model.TypeVXLAN}, {Type: model.TypeVLAN, Physical: "physnet1"}, {Type: model.TypeFlat, Physical: "nowhere"}}
-	switch pick("op", 20) {
+	switch pick("op", 22) {
 	case 0, 1, 2, 3:
 		p := port(pick("port", 12), pick("net", 3), hosts[pick("host", 4)], pick("group", 3))
 		p.AdminStateUp = pick("up", 4) > 0
@@ -171,6 +175,8 @@ func mutate(t *rapid.T, tx *store.Tx) {
 		r := &model.SecurityGroupRule{ID: ruleID(pick("rule", 5)), GroupID: groupID(pick("group", 3)), Direction: model.Ingress, EtherType: model.IPv4, IPProtocol: 6}
 		if pick("remote", 2) == 0 {
 			r.RemoteGroup = groupID(pick("rg", 3))
+		} else if pick("addresses", 2) == 0 {
+			r.RemoteAddressGroup = addressesID(pick("ag", 2))
 		}
 		if old := tx.SecurityGroupRule(r.ID); old != nil {
 			r.GroupID = old.GroupID
@@ -184,6 +190,17 @@ func mutate(t *rapid.T, tx *store.Tx) {
 			h.Mappings = nil
 		}
 		tx.PutHost(h)
+	case 12, 13:
+		g := &model.AddressGroup{ID: addressesID(pick("ag", 2))}
+		for i := range 4 {
+			if pick("has", 2) == 0 {
+				g.Addresses = append(g.Addresses, netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i << 4)}), 28))
+			}
+		}
+		tx.PutAddressGroup(g)
+		if pick("gone", 4) == 0 {
+			tx.DeleteAddressGroup(g.ID)
+		}
 	default:
 		mutateRouting(t, tx)
 	}
@@ -350,6 +367,42 @@ func TestDelta_oneMemberIsOneObject(t *testing.T) {
 	}
 	if n := len(delta.Networks) + len(delta.Ports) + len(delta.Peers) + len(delta.Groups) + len(delta.Deletes); n != 0 || len(delta.Members) != 1 {
 		t.Errorf("delta of %d members and %d other objects", len(delta.Members), n)
+	}
+}
+
+// TestDelta_oneAddressIsOneObject is the same of an address group, whose addresses are one row.
+func TestDelta_oneAddressIsOneObject(t *testing.T) {
+	s := storetest.Open(t)
+	g := &model.AddressGroup{ID: addressesID(0)}
+	for n := range 1000 {
+		g.Addresses = append(g.Addresses, netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, byte(n >> 8), byte(n)}), 32))
+	}
+	update(t, s, func(tx *store.Tx) {
+		tx.PutHost(host(1, 31))
+		tx.PutNetwork(network(0, model.Segment{Type: model.TypeGRE, Tag: 7}))
+		tx.PutSecurityGroup(&model.SecurityGroup{ID: groupID(0)})
+		tx.PutSecurityGroupRule(&model.SecurityGroupRule{ID: ruleID(0), GroupID: groupID(0), Direction: model.Ingress, EtherType: model.IPv4, IPProtocol: -1, RemoteAddressGroup: g.ID})
+		tx.PutAddressGroup(g)
+		tx.PutPort(port(0, 0, "compute1", 0))
+	})
+	before := s.Snapshot()
+	scope := hostview.ScopeOf(before, "compute1")
+	if n := len(hostview.View(before, "compute1").Members); n != 1000 {
+		t.Fatalf("%d members, want 1000", n)
+	}
+	sub := s.Subscribe(before)
+	update(t, s, func(tx *store.Tx) {
+		g := g.Clone()
+		g.Addresses = slices.Concat(g.Addresses[1:500], g.Addresses[501:], []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")})
+		tx.PutAddressGroup(g)
+	})
+	c, err := sub.Next(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	delta, next := hostview.Delta(before, c.Snapshot, c.Changes, scope, "compute1")
+	if next != scope || len(delta.Members) != 1 || len(delta.Deletes) != 2 {
+		t.Errorf("delta of %d members and %d deletes", len(delta.Members), len(delta.Deletes))
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 type Scope struct {
 	Networks map[model.NetworkID]struct{}
 	Groups   map[model.SecurityGroupID]struct{}
-	Sets     map[model.UUID]struct{}     // remote groups that rules of Groups refer to
+	Sets     map[model.UUID]struct{}     // remote groups and address groups that rules of Groups refer to
 	Routers  map[model.RouterID]struct{} // whether there is such a row or not
 }
 
@@ -48,6 +48,9 @@ func ScopeOf(s *store.Snapshot, host string) *Scope {
 		for r := range s.SecurityGroupRulesByGroup(g) {
 			if !r.RemoteGroup.IsZero() {
 				sc.Sets[r.RemoteGroup.UUID] = struct{}{}
+			}
+			if !r.RemoteAddressGroup.IsZero() {
+				sc.Sets[r.RemoteAddressGroup.UUID] = struct{}{}
 			}
 		}
 	}
@@ -149,6 +152,10 @@ func View(s *store.Snapshot, host string) *model.HostView {
 			if m := b.member(key); m != nil {
 				v.Members[key] = m
 			}
+		}
+		for _, p := range groupAddresses(s, set) {
+			m := addressMember(set, p)
+			v.Members[m.Key] = m
 		}
 	}
 	return v

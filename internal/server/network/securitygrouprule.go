@@ -39,6 +39,11 @@ func (r *Rules) CreateSecurityGroupRule(tx *store.Tx, env Env, who authn.Princip
 			return nil, err
 		}
 	}
+	if !rule.RemoteAddressGroup.IsZero() {
+		if _, err := r.AddressGroup(tx, who, rule.RemoteAddressGroup); err != nil {
+			return nil, err
+		}
+	}
 	for o := range tx.SecurityGroupRulesByGroup(g.ID) {
 		if sameRule(o, rule) {
 			return nil, fault.New(fault.Conflict, "SecurityGroupRuleExists",
@@ -129,6 +134,8 @@ func parseRule(spec *SecurityGroupRuleSpec) (*model.SecurityGroupRule, error) {
 		GroupID:     spec.GroupID.Or(model.SecurityGroupID{}),
 		Direction:   spec.Direction.Or(""),
 		RemoteGroup: spec.RemoteGroup.Or(model.SecurityGroupID{}),
+
+		RemoteAddressGroup: spec.RemoteAddressGroup.Or(model.AddressGroupID{}),
 	}
 	if rule.Direction != model.Ingress && rule.Direction != model.Egress {
 		return nil, badAttr("direction", "%s is not in valid_values.", rule.Direction)
@@ -283,15 +290,11 @@ func badICMP(field, attr string, v int) *fault.Error {
 		"Invalid value for ICMP %s (%s) %d. It must be 0 to 255.", field, attr, v)
 }
 
-// parseRemote reads who a rule is about: a prefix or a group, not both. An
-// address group is refused as unknown, since there are none: a rule must not
-// be stored without the restriction that it was written with (OSSN-0095).
+// parseRemote reads who a rule is about: a prefix, a group or an address group, one of them at most.
 func parseRemote(rule *model.SecurityGroupRule, spec *SecurityGroupRuleSpec) error {
 	prefix := spec.RemotePrefix.Or("")
-	address, hasAddress := spec.RemoteAddressGroup.Get()
-	hasAddress = hasAddress && !address.IsZero()
 	remotes := 0
-	for _, has := range []bool{prefix != "", !rule.RemoteGroup.IsZero(), hasAddress} {
+	for _, has := range []bool{prefix != "", !rule.RemoteGroup.IsZero(), !rule.RemoteAddressGroup.IsZero()} {
 		if has {
 			remotes++
 		}
@@ -300,8 +303,6 @@ func parseRemote(rule *model.SecurityGroupRule, spec *SecurityGroupRuleSpec) err
 	case remotes > 1:
 		return fault.New(fault.Invalid, "SecurityGroupMultipleRemoteEntites",
 			"Only one of remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.")
-	case hasAddress:
-		return fault.New(fault.NotFound, "AddressGroupNotFound", "Address group %s could not be found.", address)
 	case prefix == "":
 		return nil
 	}

@@ -230,6 +230,14 @@ type AddressScopeSpec struct {
 	Shared    Opt[bool]
 }
 
+// AddressGroupSpec is what a request says of an address group.
+type AddressGroupSpec struct {
+	ProjectID   Opt[string]
+	Name        Opt[string]
+	Description Opt[string]
+	Addresses   Opt[[]netip.Prefix] // masked, create only
+}
+
 // SubnetPoolSpec is what a request says of a subnet pool.
 type SubnetPoolSpec struct {
 	ProjectID        Opt[string]

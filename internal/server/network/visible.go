@@ -36,6 +36,9 @@ type (
 	scopeReader interface {
 		AddressScope(model.AddressScopeID) *model.AddressScope
 	}
+	addressGroupReader interface {
+		AddressGroup(model.AddressGroupID) *model.AddressGroup
+	}
 	poolReader interface {
 		SubnetPool(model.SubnetPoolID) *model.SubnetPool
 	}
@@ -118,6 +121,15 @@ func (r *Rules) AddressScope(rd scopeReader, who authn.Principal, id model.Addre
 		return nil, fault.New(fault.NotFound, "AddressScopeNotFound", "Address scope %s could not be found.", id)
 	}
 	return s, nil
+}
+
+// AddressGroup returns an address group that the principal may see, else AddressGroupNotFound.
+func (r *Rules) AddressGroup(rd addressGroupReader, who authn.Principal, id model.AddressGroupID) (*model.AddressGroup, error) {
+	g := rd.AddressGroup(id)
+	if g == nil || !policy.Allowed(who, "get_address_group", policy.AddressGroupTarget(g)) {
+		return nil, fault.New(fault.NotFound, "AddressGroupNotFound", "Address group %s could not be found.", id)
+	}
+	return g, nil
 }
 
 // SubnetPool returns a subnet pool that the principal may see, else SubnetPoolNotFound.

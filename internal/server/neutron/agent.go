@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"weft/internal/model"
+	"weft/internal/pyrepr"
 	"weft/internal/server/authn"
 	"weft/internal/server/network"
 	"weft/internal/server/policy"
@@ -246,7 +247,7 @@ func listZones(c *call) error {
 			case "state":
 				have = state(k)
 			default:
-				return false, badRequest("%s is invalid attribute for filtering", repr([]any{f.name}))
+				return false, badRequest("%s is invalid attribute for filtering", pyrepr.Of([]any{f.name}))
 			}
 			if !slices.Contains(f.values, have) {
 				return false, nil

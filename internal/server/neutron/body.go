@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"iter"
 	"net/http"
-	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"weft/internal/pyrepr"
 )
 
 // Limits of a request's body. No client comes near them.
@@ -23,6 +25,17 @@ const (
 type object struct {
 	keys   []string
 	values []any
+}
+
+// Pairs yields keys and values in the order of the body, for messages that show it.
+func (o *object) Pairs() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		for i, k := range o.keys {
+			if !yield(k, o.values[i]) {
+				return
+			}
+		}
+	}
 }
 
 // get returns the value of a key, and whether it is there: absent and null are
@@ -221,93 +234,11 @@ func (p *parser) string() (string, error) {
 	return s, nil
 }
 
-// repr writes a value the way the peer shows it in messages.
-func repr(v any) string {
-	var b strings.Builder
-	writeRepr(&b, v)
-	return b.String()
-}
-
-func writeRepr(b *strings.Builder, v any) {
-	switch v := v.(type) {
-	case nil:
-		b.WriteString("None")
-	case bool:
-		if v {
-			b.WriteString("True")
-		} else {
-			b.WriteString("False")
-		}
-	case string:
-		writeReprString(b, v)
-	case json.Number:
-		b.WriteString(v.String())
-	case int:
-		b.WriteString(strconv.Itoa(v))
-	case []any:
-		b.WriteByte('[')
-		for i, e := range v {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			writeRepr(b, e)
-		}
-		b.WriteByte(']')
-	case *object:
-		b.WriteByte('{')
-		for i, k := range v.keys {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			writeReprString(b, k)
-			b.WriteString(": ")
-			writeRepr(b, v.values[i])
-		}
-		b.WriteByte('}')
-	}
-}
-
-func writeReprString(b *strings.Builder, s string) {
-	quote := byte('\'')
-	if strings.Contains(s, "'") && !strings.Contains(s, `"`) {
-		quote = '"'
-	}
-	b.WriteByte(quote)
-	for _, r := range s {
-		switch {
-		case r == rune(quote) || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r == '\n':
-			b.WriteString(`\n`)
-		case r == '\r':
-			b.WriteString(`\r`)
-		case r == '\t':
-			b.WriteString(`\t`)
-		case r < 0x20 || r == 0x7f:
-			b.WriteString(`\x`)
-			b.WriteByte(hexDigits[r>>4])
-			b.WriteByte(hexDigits[r&15])
-		default:
-			b.WriteRune(r)
-		}
-	}
-	b.WriteByte(quote)
-}
-
-// quoted is repr with quotes around whatever it is, for messages that have them
+// quoted is a value with quotes around whatever it is, for messages that have them
 // around every value.
 func quoted(v any) string {
 	if s, ok := v.(string); ok {
-		return repr(s)
+		return pyrepr.Of(s)
 	}
-	return "'" + repr(v) + "'"
-}
-
-// plain is the value without quotes, for messages that have none.
-func plain(v any) string {
-	if s, ok := v.(string); ok {
-		return s
-	}
-	return repr(v)
+	return "'" + pyrepr.Of(v) + "'"
 }

@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"weft/internal/model"
+	"weft/internal/pyrepr"
 )
 
 // A converter turns the JSON value of the attribute `name` into what a spec
@@ -40,7 +41,7 @@ func oneOf[V ~string](allowed ...V) converter[V] {
 				}
 			}
 		}
-		return "", invalidAttribute(name, "%s is not in valid_values.", plain(v))
+		return "", invalidAttribute(name, "%s is not in valid_values.", pyrepr.Str(v))
 	}
 }
 
@@ -198,7 +199,7 @@ func cidr(_ string, v any) (string, error) {
 			return s, nil
 		}
 	}
-	return "", invalidInput("%s is not in a CIDR format.", plain(v))
+	return "", invalidInput("%s is not in a CIDR format.", pyrepr.Str(v))
 }
 
 // prefix accepts a network's addresses; host bits mean nothing.
@@ -209,6 +210,20 @@ func prefix(name string, v any) (netip.Prefix, error) {
 		return netip.Prefix{}, invalidAttribute(name, "%s is not a valid IP subnet.", quoted(v))
 	}
 	return p.Masked(), nil
+}
+
+// addressOrSubnet accepts an address, or a network's addresses without host bits: what has some may have been meant
+// as the one address.
+func addressOrSubnet(name string, v any) (netip.Prefix, error) {
+	s, _ := v.(string)
+	if a, ok := parseAddr(s); ok {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := prefix(name, v)
+	if given, _ := netip.ParsePrefix(s); err == nil && given.Addr() != p.Addr() {
+		return p, invalidAttribute(name, "%s isn't a recognized IP subnet cidr, '%s' is recommended.", quoted(v), p)
+	}
+	return p, err
 }
 
 // list accepts arrays whose elements a function accepts.
@@ -241,7 +256,7 @@ func unique[E comparable](each converter[E]) converter[[]E] {
 		seen := make(map[E]bool, len(out))
 		for i, e := range out {
 			if seen[e] {
-				return nil, invalidAttribute(name, "Duplicate items in the list: '%s'.", plain(v.([]any)[i]))
+				return nil, invalidAttribute(name, "Duplicate items in the list: '%s'.", pyrepr.Str(v.([]any)[i]))
 			}
 			seen[e] = true
 		}
@@ -295,7 +310,7 @@ func keySet(keys []string) string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		writeReprString(&b, k)
+		b.WriteString(pyrepr.Of(k))
 	}
 	return "{" + b.String() + "}"
 }

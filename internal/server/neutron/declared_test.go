@@ -61,6 +61,7 @@ func kinds(r *rig) []kind {
 		{"subnetpool", "/v2.0/subnetpools", subnetPoolResource(rules).finish().declared(), func(*testing.T, *rig) obj {
 			return obj{"name": "p", "prefixes": []any{"10.0.0.0/16"}, "default_quota": 65536}
 		}},
+		{"address_group", "/v2.0/address-groups", addressGroupResource(rules).finish().declared(), func(*testing.T, *rig) obj { return obj{"name": "a"} }},
 		{"address_scope", "/v2.0/address-scopes", addressScopeResource(rules).finish().declared(), func(*testing.T, *rig) obj { return obj{"ip_version": 4} }},
 	}
 }
@@ -106,7 +107,7 @@ var sample = map[string]any{
 	"distributed": true, "ha": false, "external_gateway_info": nil, "routes": []any{}, "port_id": nil, "fixed_ip_address": "10.0.0.9",
 	"floating_ip_address": "172.25.0.77", "subnet_id": "11111111-2222-3333-4444-555555555555",
 	"use_default_subnetpool": false, "prefixes": []any{"10.0.0.0/15"}, "min_prefixlen": 8, "max_prefixlen": 31, "default_prefixlen": 26, "default_quota": 256,
-	"address_scope_id": nil, "remote_ip_prefix": "192.0.2.0/24", "remote_group_id": nil, "remote_address_group_id": nil,
+	"addresses": []any{"192.0.2.0/24", "2001:db8::1"}, "address_scope_id": nil, "remote_ip_prefix": "192.0.2.0/24", "remote_group_id": nil, "remote_address_group_id": nil,
 }
 
 // TestDeclaredAttributes: every attribute of every resource, in POST and PUT, by a

@@ -14,6 +14,7 @@ type extension struct{ alias, name, description, updated string }
 // work, never before. The order is that of the aliases.
 func extensions() []extension {
 	return []extension{
+		{"address-group", "Address group", "Sets of addresses that security group rules refer to.", "2020-07-15T10:00:00-00:00"},
 		{"address-scope", "Address scope", "Spaces of addresses that routers need not translate between.", "2015-07-26T10:00:00-00:00"},
 		{"agent", "agent", "Agents of hosts: list, show, switch off, delete.", "2013-02-03T10:00:00-00:00"},
 		{"allowed-address-pairs", "Allowed Address Pairs", "Further addresses that a port may use.", "2013-07-23T10:00:00-00:00"},
@@ -67,6 +68,7 @@ func extensions() []extension {
 		{"router_availability_zone", "Router Availability Zone", "Zones that a router asks for.", "2015-01-01T10:00:00-00:00"},
 		{"security-group", "security-group", "Security groups and their rules.", "2012-10-05T10:00:00-00:00"},
 		{"security-groups-normalized-cidr", "Normalized CIDR field for security group rules", "The network that a rule's prefix means.", "2020-07-28T10:00:00-00:00"},
+		{"security-groups-remote-address-group", "Remote address group id field for security group rules", "Rules about the addresses of an address group.", "2020-08-25T10:00:00-00:00"},
 		{"security-groups-shared-filtering", "Security group filtering on the shared field", "Security groups filtered by whether they are shared.", "2021-10-05T09:00:00-00:00"},
 		{"sorting", "Sorting support", "Lists in order of given attributes.", "2016-06-12T00:00:00-00:00"},
 		{"standard-attr-description", "standard-attr-description", "Descriptions of objects.", "2016-02-10T10:00:00-00:00"},

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"weft/internal/model"
+	"weft/internal/pyrepr"
 	"weft/internal/server/authn"
 	"weft/internal/server/network"
 	"weft/internal/server/policy"
@@ -191,7 +192,7 @@ func listPools(c *call) error {
 			for _, f := range q.filters {
 				value, ok := values[f.name]
 				if !ok {
-					return badRequest("%s is invalid attribute for filtering", repr([]any{f.name}))
+					return badRequest("%s is invalid attribute for filtering", pyrepr.Of([]any{f.name}))
 				}
 				keep = keep && slices.Contains(f.values, value)
 			}

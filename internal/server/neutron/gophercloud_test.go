@@ -15,25 +15,29 @@ import (
 	"github.com/gophercloud/gophercloud/v2/pagination"
 )
 
+// gopher is demo's client of the library, and a check that its calls succeed.
+func gopher(t *testing.T, r *rig) (client *gophercloud.ServiceClient, check func(error)) {
+	server := httptest.NewServer(r.api)
+	t.Cleanup(server.Close)
+	return &gophercloud.ServiceClient{
+			ProviderClient: &gophercloud.ProviderClient{},
+			Endpoint:       server.URL + "/",
+			ResourceBase:   server.URL + "/v2.0/",
+			MoreHeaders:    map[string]string{"X-Project-Id": demo.project, "X-Roles": demo.roles},
+		}, func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+}
+
 // TestGophercloud lives through networks, subnets, security groups and ports with
 // the library that Terraform and Kubernetes use, over real HTTP.
 func TestGophercloud(t *testing.T) {
 	r := newRig(t, nil)
-	server := httptest.NewServer(r.api)
-	defer server.Close()
-	client := &gophercloud.ServiceClient{
-		ProviderClient: &gophercloud.ProviderClient{},
-		Endpoint:       server.URL + "/",
-		ResourceBase:   server.URL + "/v2.0/",
-		MoreHeaders:    map[string]string{"X-Project-Id": demo.project, "X-Roles": demo.roles},
-	}
+	client, check := gopher(t, r)
 	ctx := t.Context()
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	up := true
 	n, err := networks.Create(ctx, client, networks.CreateOpts{Name: "demo-net", AdminStateUp: &up}).Extract()
 	check(err)

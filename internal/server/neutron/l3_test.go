@@ -2,7 +2,6 @@ package neutron
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -241,19 +240,8 @@ func TestHAState_followsTheGatewayThatAnswers(t *testing.T) {
 // and Kubernetes use.
 func TestGophercloudRouters(t *testing.T) {
 	r := newRig(t, nil)
-	server := httptest.NewServer(r.api)
-	defer server.Close()
-	client := &gophercloud.ServiceClient{
-		ProviderClient: &gophercloud.ProviderClient{}, Endpoint: server.URL + "/", ResourceBase: server.URL + "/v2.0/",
-		MoreHeaders: map[string]string{"X-Project-Id": demo.project, "X-Roles": demo.roles},
-	}
+	client, check := gopher(t, r)
 	ctx := t.Context()
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	ext := external(t, r)
 	n := str(r.must(t, demo, "POST", "/v2.0/networks", obj{"network": obj{}}), "id")
 	subnet := str(r.must(t, demo, "POST", "/v2.0/subnets", obj{"subnet": obj{"network_id": n, "ip_version": 4, "cidr": "10.7.0.0/24"}}), "id")

@@ -8,6 +8,7 @@ import (
 
 	"weft/internal/fault"
 	"weft/internal/model"
+	"weft/internal/pyrepr"
 	"weft/internal/server/policy"
 	"weft/internal/server/store"
 )
@@ -125,7 +126,7 @@ func (r *resource[T, S]) plan(c *call, q *query) (*plan[T], error) {
 		}
 	}
 	if unknown != nil {
-		return nil, badRequest("%s is invalid attribute for filtering", repr(unknown))
+		return nil, badRequest("%s is invalid attribute for filtering", pyrepr.Of(unknown))
 	}
 	if hasTags {
 		p.keep = append(p.keep, func(o *T) bool { return tags.matches(r.meta(o).Tags) })
@@ -202,7 +203,7 @@ func (r *resource[T, S]) planOrder(p *plan[T], q *query) error {
 		}
 	}
 	if unknown != nil {
-		return badRequest("%s is invalid attribute for sort_keys", repr(unknown))
+		return badRequest("%s is invalid attribute for sort_keys", pyrepr.Of(unknown))
 	}
 	if len(q.sortKeys) == 0 || q.sortKeys[0] == "id" && !q.sortDirs[0] {
 		return nil

@@ -2,11 +2,12 @@ package neutron
 
 import (
 	"net/http"
-	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/addressscopes"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/security/addressgroups"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/subnetpools"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/subnets"
 )
@@ -65,23 +66,43 @@ func TestPoolsOfOthers(t *testing.T) {
 	}
 }
 
+// TestGophercloudAddressGroups lives through an address group with the library that Terraform and Kubernetes use.
+func TestGophercloudAddressGroups(t *testing.T) {
+	r := newRig(t, nil)
+	client, check := gopher(t, r)
+	ctx := t.Context()
+	g, err := addressgroups.Create(ctx, client, addressgroups.CreateOpts{Name: "offices", Description: "d", Addresses: []string{"192.0.2.0/24", "10.0.0.1/32"}}).Extract()
+	check(err)
+	if g.Name != "offices" || g.Description != "d" || !slices.Equal(g.Addresses, []string{"10.0.0.1/32", "192.0.2.0/24"}) {
+		t.Errorf("created: %+v", g)
+	}
+	name := "renamed"
+	g, err = addressgroups.Update(ctx, client, g.ID, addressgroups.UpdateOpts{Name: &name}).Extract()
+	check(err)
+	g, err = addressgroups.AddAddresses(ctx, client, g.ID, addressgroups.UpdateAddressesOpts{Addresses: []string{"2001:db8::/32"}}).Extract()
+	check(err)
+	g, err = addressgroups.RemoveAddresses(ctx, client, g.ID, addressgroups.UpdateAddressesOpts{Addresses: []string{"10.0.0.1/32"}}).Extract()
+	check(err)
+	if g.Name != "renamed" || !slices.Equal(g.Addresses, []string{"192.0.2.0/24", "2001:db8::/32"}) {
+		t.Errorf("changed: %+v", g)
+	}
+	for _, c := range []struct {
+		as    caller
+		count int
+	}{{demo, 1}, {caller{"somebody", "member"}, 0}, {admin, 1}} {
+		if list := r.list(t, c.as, "/v2.0/address-groups?name=renamed"); len(list) != c.count {
+			t.Errorf("%s sees %d groups, want %d", c.as.project, len(list), c.count)
+		}
+	}
+	check(addressgroups.Delete(ctx, client, g.ID).ExtractErr())
+}
+
 // TestGophercloudPools lives through address scopes, subnet pools and subnets of them with the library that Terraform
 // and Kubernetes use.
 func TestGophercloudPools(t *testing.T) {
 	r := newRig(t, nil)
-	server := httptest.NewServer(r.api)
-	defer server.Close()
-	client := &gophercloud.ServiceClient{
-		ProviderClient: &gophercloud.ProviderClient{}, Endpoint: server.URL + "/", ResourceBase: server.URL + "/v2.0/",
-		MoreHeaders: map[string]string{"X-Project-Id": demo.project, "X-Roles": demo.roles},
-	}
+	client, check := gopher(t, r)
 	ctx := t.Context()
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	n := str(r.must(t, demo, "POST", "/v2.0/networks", obj{"network": obj{}}), "id")
 	scope, err := addressscopes.Create(ctx, client, addressscopes.CreateOpts{Name: "s", IPVersion: 4}).Extract()
 	check(err)

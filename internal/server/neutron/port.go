@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"weft/internal/model"
+	"weft/internal/pyrepr"
 	"weft/internal/server/authn"
 	"weft/internal/server/network"
 	"weft/internal/server/policy"
@@ -428,7 +429,7 @@ func addressPair(name string, v any) (network.AddressPairSpec, error) {
 
 func dhcpOption(_ string, v any) (network.DHCPOptionSpec, error) {
 	var s network.DHCPOptionSpec
-	bad := invalidInput("No valid key specs matched for: %s.", repr(v))
+	bad := invalidInput("No valid key specs matched for: %s.", pyrepr.Of(v))
 	o, ok := v.(*object)
 	if !ok {
 		return s, bad

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weft/internal/fault"
+	"weft/internal/pyrepr"
 )
 
 // param is one name=value of a query, in the order of the request.
@@ -111,7 +112,7 @@ func parseQuery(raw string) (*query, error) {
 		q.sortDirs = append(q.sortDirs, d == "desc")
 	}
 	if bad != nil {
-		return nil, badRequest("%s is invalid value for sort_dirs, valid value is 'asc' and 'desc'", repr(bad))
+		return nil, badRequest("%s is invalid value for sort_dirs, valid value is 'asc' and 'desc'", pyrepr.Of(bad))
 	}
 	return q, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"weft/internal/fault"
 	"weft/internal/model"
+	"weft/internal/pyrepr"
 	"weft/internal/server/authn"
 	"weft/internal/server/network"
 	"weft/internal/server/policy"
@@ -483,7 +484,7 @@ func (r *resource[T, S]) fillProject(c *call, spec *S, o *object, post bool) (*o
 	if r.project == nil || !hasProject && !hasTenant {
 		return o, nil
 	}
-	if hasProject && hasTenant && repr(project) != repr(tenant) {
+	if hasProject && hasTenant && pyrepr.Of(project) != pyrepr.Of(tenant) {
 		return nil, badRequest("'project_id' and 'tenant_id' do not match")
 	}
 	name := "project_id"

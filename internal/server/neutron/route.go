@@ -33,6 +33,7 @@ func (a *API) table() map[string]*endpoint {
 	mount(t, subnetResource(a.Rules))
 	mount(t, subnetPoolResource(a.Rules))
 	mount(t, addressScopeResource(a.Rules))
+	mount(t, addressGroupResource(a.Rules))
 	mount(t, portResource(a.Rules))
 	mount(t, securityGroupResource(a.Rules))
 	mount(t, securityGroupRuleResource(a.Rules))

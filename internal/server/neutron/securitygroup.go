@@ -7,6 +7,7 @@ import (
 
 	"weft/internal/fault"
 	"weft/internal/model"
+	"weft/internal/pyrepr"
 	"weft/internal/server/authn"
 	"weft/internal/server/network"
 	"weft/internal/server/policy"
@@ -209,7 +210,7 @@ func plainTextLower(name, s string) (string, error) {
 func rulePort(_ string, v any) (int, error) {
 	n, err := integer("", v)
 	if err != nil {
-		return 0, fault.New(fault.Invalid, "SecurityGroupInvalidPortValue", "Invalid value for port %s", plain(v))
+		return 0, fault.New(fault.Invalid, "SecurityGroupInvalidPortValue", "Invalid value for port %s", pyrepr.Str(v))
 	}
 	return n, nil
 }

@@ -79,26 +79,31 @@ func subnetPoolResource(rules *network.Rules) *resource[model.SubnetPool, networ
 	}, d.standard(meta, func(s *S) *network.Opt[string] { return &s.Description })...)
 	r.index("project_id", byProject)
 	r.index("tenant_id", byProject)
+	show := func(c *call, p *M) {
+		c.begin("prefixes")
+		c.body = appendList(c.body, p.Prefixes, appendPrefix)
+	}
 	r.actions = map[string]func(c *call, id string) error{
-		"add_prefixes":    poolPrefixes(r, rules.AddPrefixes),
-		"remove_prefixes": poolPrefixes(r, rules.RemovePrefixes),
+		"add_prefixes":    changePrefixes(r, "prefixes", prefix, rules.AddPrefixes, show),
+		"remove_prefixes": changePrefixes(r, "prefixes", prefix, rules.RemovePrefixes, show),
 	}
 	return r
 }
 
-// poolPrefixes serves add_prefixes and remove_prefixes, whose bodies have no name around them.
-func poolPrefixes(r *resource[model.SubnetPool, network.SubnetPoolSpec],
-	change func(*store.Tx, network.Env, authn.Principal, model.SubnetPoolID, []netip.Prefix) (*model.SubnetPool, error)) func(*call, string) error {
+// changePrefixes serves a call that adds prefixes to an object or takes some from it. Its body has them below a name,
+// and nothing around that.
+func changePrefixes[K ~struct{ model.UUID }, M, S any](r *resource[M, S], name string, each converter[netip.Prefix],
+	change func(*store.Tx, network.Env, authn.Principal, K, []netip.Prefix) (*M, error), show func(*call, *M)) func(*call, string) error {
 	return func(c *call, id string) error {
 		body, err := c.decode()
 		if err != nil {
 			return err
 		}
-		given, _ := body.get("prefixes")
+		given, _ := body.get(name)
 		if l, ok := given.([]any); !ok || len(l) == 0 {
 			return badRequest("Request body contains invalid data")
 		}
-		prefixes, err := list(prefix)("prefixes", given)
+		prefixes, err := list(each)(name, given)
 		if err != nil {
 			return err
 		}
@@ -106,15 +111,14 @@ func poolPrefixes(r *resource[model.SubnetPool, network.SubnetPoolSpec],
 		if err != nil {
 			return r.missing(id)
 		}
-		var changed *model.SubnetPool
+		var changed *M
 		if err := c.write(func(tx *store.Tx, env network.Env) error {
-			changed, err = change(tx, env, c.who, model.SubnetPoolID{UUID: u}, prefixes)
+			changed, err = change(tx, env, c.who, K{UUID: u}, prefixes)
 			return err
 		}); err != nil {
 			return err
 		}
-		c.begin("prefixes")
-		c.body = appendList(c.body, changed.Prefixes, appendPrefix)
+		show(c, changed)
 		c.end(http.StatusOK)
 		return nil
 	}

@@ -80,6 +80,9 @@ func AddressScopeTarget(s *model.AddressScope) Target {
 	return Target{ProjectID: s.ProjectID, Shared: s.Shared}
 }
 
+// AddressGroupTarget is the target of an action on an address group.
+func AddressGroupTarget(g *model.AddressGroup) Target { return Target{ProjectID: g.ProjectID} }
+
 // SubnetPoolTarget is the target of an action on a subnet pool.
 func SubnetPoolTarget(p *model.SubnetPool) Target {
 	return Target{ProjectID: p.ProjectID, Shared: p.Shared}

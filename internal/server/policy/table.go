@@ -153,6 +153,14 @@ var table = map[string]rule{
 	"update_subnetpools_tags":      anyOf(admin, owner),
 	"delete_subnetpools_tags":      anyOf(admin, owner),
 
+	// Address groups.
+	"get_address_group":    anyOf(admin, owner),
+	"create_address_group": everybody,
+	"update_address_group": anyOf(admin, owner),
+	"delete_address_group": anyOf(admin, owner),
+	"add_addresses":        anyOf(admin, owner),
+	"remove_addresses":     anyOf(admin, owner),
+
 	// Which hosts serve routers and networks.
 	"get_l3-agents":       admin,
 	"get_l3-routers":      admin,

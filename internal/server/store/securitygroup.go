@@ -101,6 +101,7 @@ type ruleTable struct {
 	byProject     index[string, model.SecurityGroupRule]
 	byGroup       index[model.SecurityGroupID, model.SecurityGroupRule]
 	byRemoteGroup index[model.SecurityGroupID, model.SecurityGroupRule]
+	byAddresses   index[model.AddressGroupID, model.SecurityGroupRule]
 	perProject    counter[string, model.SecurityGroupRule]
 }
 
@@ -119,12 +120,18 @@ func newRuleTable() ruleTable {
 			}
 			return to
 		}),
+		byAddresses: newIndex(byUUID[model.AddressGroupID], func(g *model.SecurityGroupRule, to []model.AddressGroupID) []model.AddressGroupID {
+			if !g.RemoteAddressGroup.IsZero() {
+				to = append(to, g.RemoteAddressGroup)
+			}
+			return to
+		}),
 		perProject: newCounter(byText, projectOf(meta)),
 	}
 }
 
 func (t *ruleTable) indexes() []indexer[model.SecurityGroupRule] {
-	return []indexer[model.SecurityGroupRule]{&t.rows, &t.byProject, &t.byGroup, &t.byRemoteGroup, &t.perProject}
+	return []indexer[model.SecurityGroupRule]{&t.rows, &t.byProject, &t.byGroup, &t.byRemoteGroup, &t.byAddresses, &t.perProject}
 }
 
 // SecurityGroupRule returns a rule, nil when there is none of that id.
@@ -174,6 +181,11 @@ func (r Reader) SecurityGroupRuleRowsByGroup(id model.SecurityGroupID) iter.Seq[
 // of a security group.
 func (r Reader) SecurityGroupRulesByRemoteGroup(id model.SecurityGroupID) iter.Seq[*model.SecurityGroupRule] {
 	return objects(r.t.rules.byRemoteGroup.all(id))
+}
+
+// SecurityGroupRulesByAddressGroup yields the rules whose peers are the addresses of an address group.
+func (r Reader) SecurityGroupRulesByAddressGroup(id model.AddressGroupID) iter.Seq[*model.SecurityGroupRule] {
+	return objects(r.t.rules.byAddresses.all(id))
 }
 
 // SecurityGroupRuleCount tells how many rules a project owns.

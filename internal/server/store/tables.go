@@ -24,6 +24,8 @@ type tables struct {
 	forwardings forwardingTable
 	scopes      scopeTable
 	pools       poolTable
+
+	addressGroups addressGroupTable
 }
 
 func newTables() *tables {
@@ -42,6 +44,8 @@ func newTables() *tables {
 		forwardings: newForwardingTable(),
 		scopes:      newScopeTable(),
 		pools:       newPoolTable(),
+
+		addressGroups: newAddressGroupTable(),
 	}
 }
 
@@ -62,6 +66,7 @@ func (t *tables) freeze() *tables {
 	fork(&c.forwardings)
 	fork(&c.scopes)
 	fork(&c.pools)
+	fork(&c.addressGroups)
 	return &c
 }
 
@@ -88,6 +93,7 @@ func (t *tables) loaders() map[string]loader {
 	addLoader(all, &t.forwardings)
 	addLoader(all, &t.scopes)
 	addLoader(all, &t.pools)
+	addLoader(all, &t.addressGroups)
 	return all
 }
 

@@ -20,25 +20,26 @@ import (
 
 // The oracle of the model-based test: every table as a map.
 type oracle struct {
-	networks map[model.NetworkID]*model.Network
-	subnets  map[model.SubnetID]*model.Subnet
-	ports    map[model.PortID]*model.Port
-	groups   map[model.SecurityGroupID]*model.SecurityGroup
-	rules    map[model.SecurityGroupRuleID]*model.SecurityGroupRule
-	hosts    map[string]*model.Host
-	pools    map[model.SubnetPoolID]*model.SubnetPool
+	networks  map[model.NetworkID]*model.Network
+	subnets   map[model.SubnetID]*model.Subnet
+	ports     map[model.PortID]*model.Port
+	groups    map[model.SecurityGroupID]*model.SecurityGroup
+	rules     map[model.SecurityGroupRuleID]*model.SecurityGroupRule
+	hosts     map[string]*model.Host
+	pools     map[model.SubnetPoolID]*model.SubnetPool
+	addresses map[model.AddressGroupID]*model.AddressGroup
 }
 
 func newOracle() *oracle {
 	return &oracle{
 		map[model.NetworkID]*model.Network{}, map[model.SubnetID]*model.Subnet{}, map[model.PortID]*model.Port{},
 		map[model.SecurityGroupID]*model.SecurityGroup{}, map[model.SecurityGroupRuleID]*model.SecurityGroupRule{}, map[string]*model.Host{},
-		map[model.SubnetPoolID]*model.SubnetPool{},
+		map[model.SubnetPoolID]*model.SubnetPool{}, map[model.AddressGroupID]*model.AddressGroup{},
 	}
 }
 
 func (o *oracle) clone() *oracle {
-	return &oracle{maps.Clone(o.networks), maps.Clone(o.subnets), maps.Clone(o.ports), maps.Clone(o.groups), maps.Clone(o.rules), maps.Clone(o.hosts), maps.Clone(o.pools)}
+	return &oracle{maps.Clone(o.networks), maps.Clone(o.subnets), maps.Clone(o.ports), maps.Clone(o.groups), maps.Clone(o.rules), maps.Clone(o.hosts), maps.Clone(o.pools), maps.Clone(o.addresses)}
 }
 
 // Few values, so that rows meet in indexes and are replaced and deleted often.
@@ -63,7 +64,7 @@ func drawAddr(t *rapid.T) netip.Addr {
 // step draws one change, and makes it in a transaction and in the oracle.
 func step(t *rapid.T, tx *Tx, o *oracle) {
 	remove := rapid.IntRange(0, 3).Draw(t, "remove") == 0
-	switch rapid.IntRange(0, 6).Draw(t, "table") {
+	switch rapid.IntRange(0, 7).Draw(t, "table") {
 	case 0:
 		n := &model.Network{ID: model.NetworkID{UUID: drawID(t, 'n', "network")}, Meta: drawMeta(t)}
 		if remove {
@@ -125,6 +126,8 @@ func step(t *rapid.T, tx *Tx, o *oracle) {
 		}
 		if rapid.Bool().Draw(t, "remote") {
 			r.RemoteGroup = model.SecurityGroupID{UUID: drawID(t, 'g', "group")}
+		} else if rapid.Bool().Draw(t, "addresses") {
+			r.RemoteAddressGroup = model.AddressGroupID{UUID: drawID(t, 'd', "addresses")}
 		}
 		tx.PutSecurityGroupRule(r)
 		o.rules[r.ID] = r
@@ -147,6 +150,15 @@ func step(t *rapid.T, tx *Tx, o *oracle) {
 		}
 		tx.PutSubnetPool(p)
 		o.pools[p.ID] = p
+	case 7:
+		g := &model.AddressGroup{ID: model.AddressGroupID{UUID: drawID(t, 'd', "addresses")}, Meta: drawMeta(t), Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}}
+		if remove {
+			tx.DeleteAddressGroup(g.ID)
+			delete(o.addresses, g.ID)
+			return
+		}
+		tx.PutAddressGroup(g)
+		o.addresses[g.ID] = g
 	}
 }
 
@@ -269,6 +281,15 @@ func check(t *rapid.T, r Reader, o *oracle) {
 			}
 		}
 	}
+	for i := range 7 {
+		group := model.AddressGroupID{UUID: uuid('d', i)}
+		if r.AddressGroup(group) != o.addresses[group] {
+			t.Fatalf("address group %v: %v", group, r.AddressGroup(group))
+		}
+		same(t, "rules about addresses", r.SecurityGroupRulesByAddressGroup(group), o.rules, func(v *model.SecurityGroupRule) bool { return v.RemoteAddressGroup == group && i > 0 })
+	}
+	same(t, "address groups of project", objects(r.AddressGroupRowsByProject("p1")), o.addresses, func(v *model.AddressGroup) bool { return v.ProjectID == "p1" })
+	same(t, "address groups of name", objects(r.AddressGroupRowsByName("web")), o.addresses, func(v *model.AddressGroup) bool { return v.Name == "web" })
 	same(t, "default pools", r.DefaultSubnetPools(), o.pools, func(v *model.SubnetPool) bool { return v.IsDefault })
 	same(t, "hosts", r.Hosts(), o.hosts, func(*model.Host) bool { return true })
 }
@@ -296,6 +317,7 @@ func dumpTables(t *tables) []string {
 	out = append(out, dumpTable(&t.rules)...)
 	out = append(out, dumpTable(&t.hosts)...)
 	out = append(out, dumpTable(&t.pools)...)
+	out = append(out, dumpTable(&t.addressGroups)...)
 	return append(out, dumpTable(&t.quotas)...)
 }
 
@@ -325,6 +347,7 @@ func refillTables(t *tables) *tables {
 	refill(&t.rules, &n.rules)
 	refill(&t.hosts, &n.hosts)
 	refill(&t.pools, &n.pools)
+	refill(&t.addressGroups, &n.addressGroups)
 	refill(&t.quotas, &n.quotas)
 	return n
 }
@@ -392,7 +415,7 @@ func TestTablesBehaveLikeMaps(t *testing.T) {
 		if got := again.ports.rows.tree.Len(); got != len(o.ports) {
 			rt.Fatalf("loaded %d ports, want %d", got, len(o.ports))
 		}
-		if got := len(j.Rows()); got != len(o.networks)+len(o.subnets)+len(o.ports)+len(o.groups)+len(o.rules)+len(o.hosts)+len(o.pools) {
+		if got := len(j.Rows()); got != len(o.networks)+len(o.subnets)+len(o.ports)+len(o.groups)+len(o.rules)+len(o.hosts)+len(o.pools)+len(o.addresses) {
 			rt.Fatalf("%d rows in the journal", got)
 		}
 	})
