@@ -12,7 +12,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"weft/internal/host/iptables/table"
 )
@@ -134,6 +136,25 @@ func (n namespace) legacyInUse() bool {
 		})
 	}
 	return used
+}
+
+// hasIPv6Tables reports whether the namespace may have rules for IPv6: most routers have none, and to ask is
+// cheaper than a process.
+func (n namespace) hasIPv6Tables(b Backend) bool {
+	found := true // unless it is known that there are none
+	err := n.do(func() error {
+		if b == Legacy {
+			names, err := os.ReadFile("/proc/thread-self/net/ip6_tables_names")
+			found = len(names) > 0
+			return err
+		}
+		req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP)
+		req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_INET6, Version: nl.NFNETLINK_V0})
+		tables, err := req.Execute(unix.NETLINK_NETFILTER, 0)
+		found = len(tables) > 0
+		return err
+	})
+	return found || err != nil
 }
 
 // bridgeSettings make frames that cross a Linux bridge pass iptables. Tagged

@@ -168,7 +168,9 @@ func (m *Manager) save(ctx context.Context) (s saved, err error) {
 		})
 	}
 	read(&s.v4, m.tools.save4)
-	read(&s.v6, m.tools.save6)
+	if m.layout.Bridges || m.ns.hasIPv6Tables(m.backend) {
+		read(&s.v6, m.tools.save6)
+	}
 	if m.layout.Bridges {
 		read(&s.sets, "ipset", "save")
 		if !m.noFrames {
