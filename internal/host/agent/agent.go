@@ -120,6 +120,8 @@ type Agent struct {
 	cut       bool                             // established connections are to be judged again
 	unsaved   bool
 	moved     bool             // only the view's revision is unsaved
+	need      need             // how soon what is unsaved, or being saved, has to be on disk
+	saving    <-chan error     // of the write that save began, nil for none
 	flows     *pipeline.Output // of flowsFor
 	flowsFor  pipeline.Input
 }

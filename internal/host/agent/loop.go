@@ -43,6 +43,7 @@ func (a *Agent) loop(ctx context.Context) error {
 		if ctx.Err() != nil {
 			a.unsaved = a.unsaved || a.moved
 			a.save()
+			a.kept()
 			return ctx.Err()
 		}
 		switch {
@@ -95,6 +96,12 @@ func (a *Agent) wait(ctx context.Context, changed <-chan struct{}, verify <-chan
 			if !a.adverts.sendDue(time.Now()) {
 				continue
 			}
+		case err := <-a.saving:
+			a.saved(err)
+			if !failed {
+				a.putOff(later)
+			}
+			continue
 		case <-later.C:
 			a.cutConnections(ctx)
 			a.save()
@@ -136,8 +143,7 @@ func (a *Agent) take(e event) (look bool) {
 	case e.view != nil:
 		a.view, a.settings, a.complete = e.view, e.settings, true
 		a.log.Info("view received", "revision", e.view.Revision, "networks", len(e.view.Networks), "ports", len(e.view.Ports), "peers", len(e.view.Peers))
-		a.unsaved = true
-		a.save()
+		a.unsaved, a.need = true, needFilters
 	case e.delta != nil:
 		served := a.served()
 		a.view.Apply(e.delta)
@@ -152,12 +158,7 @@ func (a *Agent) take(e event) (look bool) {
 			a.metrics.resumes.Inc()
 			a.log.Info("session resumed", "revision", a.view.Revision, "changed", e.delta.Len())
 		}
-		a.unsaved = true
-		// What the firewall follows from is on disk before it is in force: after a crash the last
-		// view lacks no port that has rules, so that no rule is taken away by mistake.
-		if len(e.delta.Ports)+len(e.delta.Groups)+len(e.delta.Networks)+len(e.delta.Routers)+len(e.delta.Deletes) > 0 {
-			a.save()
-		}
+		a.unsaved, a.need = true, max(a.need, needOf(e.delta))
 	default:
 		a.view.Revision = e.bookmark
 		a.moved = true
@@ -167,20 +168,12 @@ func (a *Agent) take(e event) (look bool) {
 	return e.bookmark == 0
 }
 
-func (a *Agent) save() {
-	if !a.unsaved || a.view == nil {
-		return
-	}
-	if err := saveView(a.lastViewPath(), a.view, a.settings); err != nil {
-		a.log.Error("last view not saved: a restart without a server would start from an older one", "err", err)
-		return
-	}
-	a.unsaved, a.moved = false, false
-}
-
 // pass joins the view with what is there and writes the difference.
 func (a *Agent) pass(ctx context.Context) error {
 	a.inForce = false
+	if a.need > needSoon {
+		a.save()
+	}
 	state := a.sw.State()
 	if a.view == nil || !state.Connected {
 		return nil
@@ -220,6 +213,10 @@ func (a *Agent) pass(ctx context.Context) error {
 		a.announceRouters(joined, r, began)
 	}
 	a.tellGuests(joined, a.flows, r)
+	if a.need > needSoon {
+		a.kept()
+		a.need = needSoon
+	}
 	a.reporter.say(r.reports(joined.Ports))
 	r.count(a.metrics)
 	err := errors.Join(fwErr, flowErr)
@@ -262,6 +259,9 @@ func (a *Agent) portInput(st *hoststate.State, zone uint16) firewall.PortInput {
 func (a *Agent) applyFirewall(ctx context.Context, j *hoststate.Joined, r *results) error {
 	in := a.hybridInput(j.Ports)
 	out := a.cache.Hybrid(in)
+	if a.need == needFilters {
+		a.kept()
+	}
 	res, err := a.fw.Apply(ctx, iptables.State{V4: out.V4, V6: out.V6, Sets: out.Sets})
 	if err != nil {
 		// The kernel's state is unknown. Ports that were filtered before keep what they have;
