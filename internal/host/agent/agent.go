@@ -119,11 +119,11 @@ type Agent struct {
 	stale     []uint16                         // VLAN ids with which the switch may have learned what no longer holds
 	cut       bool                             // established connections are to be judged again
 	unsaved   bool
-	moved     bool             // only the view's revision is unsaved
-	need      need             // how soon what is unsaved, or being saved, has to be on disk
-	saving    <-chan error     // of the write that save began, nil for none
-	flows     *pipeline.Output // of flowsFor
-	flowsFor  pipeline.Input
+	moved     bool         // only the view's revision is unsaved
+	need      need         // how soon what is unsaved, or being saved, has to be on disk
+	saving    <-chan error // of the write that save began, nil for none
+	flows     pipeline.Cache
+	computed  *pipeline.Output // by flows
 }
 
 // New returns an agent that is not running.

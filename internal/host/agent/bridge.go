@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"weft/internal/host/firewall"
 	"weft/internal/host/flow"
 	"weft/internal/host/ovs/openflow"
 	"weft/internal/host/pipeline"
@@ -40,24 +39,39 @@ type bridge struct {
 // they use.
 type want struct {
 	flows, filters []flow.Flow
-	members        firewall.MemberStep
-	all            func() []flow.Flow // of members, after the step
+	members, peers stepped
 	meters         []openflow.Meter
 }
+
+// stepped is flows that are many and change little.
+type stepped struct {
+	flow.Step
+	all func() []flow.Flow // after the step
+}
+
+func (w *want) total() int { return len(w.flows) + len(w.filters) + w.members.Total + w.peers.Total }
 
 // whole is all of it in one list.
 func (w *want) whole() []flow.Flow {
 	out := slices.Concat(w.flows, w.filters)
-	if w.all != nil {
-		out = append(out, w.all()...)
+	for _, s := range []*stepped{&w.members, &w.peers} {
+		if s.all != nil {
+			out = append(out, s.all()...)
+		}
 	}
 	return out
 }
 
 // after returns what leads from one state to the next, if the steps follow on one another.
 func (w *want) after(had *want) (add, del []flow.Flow, follows bool) {
-	if had.members.To != w.members.From {
-		return nil, nil, false
+	for _, s := range []struct{ now, then *stepped }{{&w.members, &had.members}, {&w.peers, &had.peers}} {
+		switch s.then.To {
+		case s.now.To:
+		case s.now.From:
+			add, del = append(add, s.now.Add...), append(del, s.now.Del...)
+		default:
+			return nil, nil, false
+		}
 	}
 	for _, l := range []struct{ now, then []flow.Flow }{{w.flows, had.flows}, {w.filters, had.filters}} {
 		if !same(l.now, l.then) {
@@ -65,7 +79,19 @@ func (w *want) after(had *want) (add, del []flow.Flow, follows bool) {
 			add, del = append(add, a...), append(del, d...)
 		}
 	}
-	return append(add, w.members.Add...), append(del, w.members.Del...), true
+	return add, without(del, add), true
+}
+
+// without takes those flows out of a list that others have replaced: what one part of the whole gives up, another may want.
+func without(del, add []flow.Flow) []flow.Flow {
+	if len(del) == 0 || len(add) == 0 {
+		return del
+	}
+	replaced := make(map[string]bool, len(add))
+	for i := range add {
+		replaced[add[i].Key()] = true
+	}
+	return slices.DeleteFunc(del, func(f flow.Flow) bool { return replaced[f.Key()] })
 }
 
 func newBridge(name, socket string, wake func(), packet func(openflow.PacketIn), log *slog.Logger) *bridge {
@@ -166,6 +192,7 @@ func (b *bridge) sync(ctx context.Context, w want, prune bool) error {
 		}
 	}
 	b.has, b.settled = w, true
+	b.has.members.Add, b.has.members.Del, b.has.peers.Add, b.has.peers.Del = nil, nil, nil, nil // done
 	if !prune {
 		b.read = 0 // what was there and is not wanted stays: known only by reading it
 		b.settled = len(add) == 0

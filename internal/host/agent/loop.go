@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -212,7 +211,7 @@ func (a *Agent) pass(ctx context.Context) error {
 		a.forgetPorts(ctx, joined)
 		a.announceRouters(joined, r, began)
 	}
-	a.tellGuests(joined, a.flows, r)
+	a.tellGuests(joined, a.computed, r)
 	if a.need > needSoon {
 		a.kept()
 		a.need = needSoon
@@ -350,9 +349,10 @@ func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.
 
 // applyFlows brings the flows of all bridges in force.
 func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results) error {
-	out := a.compute(j.Pipeline)
+	out := a.flows.Compute(j.Pipeline)
+	a.computed = out
 	if a.services != nil {
-		a.services.take(a.flowsFor, out, a.settings.GetDnsDomain())
+		a.services.take(a.flows.Input(), out, a.settings.GetDnsDomain())
 	}
 	filters := a.flowCache.Native(a.nativeInput(j))
 	r.firewall(filters.Problems)
@@ -371,13 +371,12 @@ func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results)
 	for _, name := range a.bridgeNames() {
 		b := a.bridges[name]
 		before, repairs := b.written, b.repairs
-		want := wanted(name, out)
+		want := a.wanted(name, out)
 		if name == hoststate.BrInt {
-			want.meters = portMeters(out.Meters)
-			want.filters, want.members, want.all = filters.Flows, filters.Members, a.flowCache.AllMembers
+			want.filters, want.members = filters.Flows, stepped{filters.Members, a.flowCache.AllMembers}
 		}
 		err := b.sync(ctx, want, a.complete)
-		a.metrics.flows.WithLabelValues(name).Set(float64(len(want.flows) + len(want.filters) + want.members.Total))
+		a.metrics.flows.WithLabelValues(name).Set(float64(want.total()))
 		a.metrics.flowMods.WithLabelValues(name).Add(float64(b.written - before))
 		a.metrics.repairs.WithLabelValues("flows").Add(float64(b.repairs - repairs))
 		switch {
@@ -396,32 +395,13 @@ func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results)
 	return errors.Join(errs...)
 }
 
-// compute returns the flows for an input, the last ones when it is the same: a rule or a member of a
-// group concerns no flow.
-func (a *Agent) compute(in pipeline.Input) *pipeline.Output {
-	if a.flows == nil || !sameInput(a.flowsFor, in) {
-		out := pipeline.Compute(in)
-		in.Peers = maps.Clone(in.Peers) // the view's own, which changes in place
-		a.flows, a.flowsFor = &out, in
-	}
-	return a.flows
-}
-
-// sameInput compares inputs by their objects, which do not change.
-func sameInput(a, b pipeline.Input) bool {
-	return a.L2Population == b.L2Population && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Peers, b.Peers) &&
-		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) && maps.Equal(a.Floating, b.Floating) &&
-		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt && a.Local.Services == b.Local.Services && a.Local.MeterLimit == b.Local.MeterLimit &&
-		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Filtered, b.Local.Filtered) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Lingering, b.Local.Lingering) && maps.Equal(a.Local.Physical, b.Local.Physical) &&
-		maps.Equal(a.Local.Watched, b.Local.Watched)
-}
-
-func wanted(bridge string, out *pipeline.Output) want {
+// wanted is what the pipeline wants of a bridge.
+func (a *Agent) wanted(bridge string, out *pipeline.Output) want {
 	switch bridge {
 	case hoststate.BrInt:
-		return want{flows: out.BrInt}
+		return want{flows: out.BrInt, peers: stepped{out.IntPeers, a.flows.IntPeers}, meters: portMeters(out.Meters)}
 	case hoststate.BrTun:
-		return want{flows: out.BrTun}
+		return want{flows: out.BrTun, peers: stepped{out.TunPeers, a.flows.TunPeers}}
 	}
 	return want{flows: out.Physical[bridge]}
 }

@@ -59,7 +59,7 @@ func BenchmarkMemberOf10000(b *testing.B) {
 	sync := func() {
 		b.Helper()
 		out := cache.Native(in)
-		if err := br.sync(ctx, want{filters: out.Flows, members: out.Members, all: cache.AllMembers}, true); err != nil {
+		if err := br.sync(ctx, want{filters: out.Flows, members: stepped{out.Members, cache.AllMembers}}, true); err != nil {
 			b.Fatal(err)
 		}
 	}

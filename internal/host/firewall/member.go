@@ -23,14 +23,6 @@ import (
 //
 // An address in several groups has one flow with a conjunction for each.
 
-// MemberStep leads from the flows of a host's members before an input to those
-// after it.
-type MemberStep struct {
-	From, To uint64 // numbers of states; equal if nothing has changed
-	Add, Del []flow.Flow
-	Total    int // flows after it
-}
-
 // setUse says how rules use a set, one bit each: direction, family, stateful or
 // stateless.
 type setUse uint8
@@ -119,9 +111,9 @@ func (m *memberFlows) use(uses map[model.UUID]setUse, ids map[model.UUID]uint32)
 	m.uses, m.ids = uses, ids
 }
 
-// step takes over the members of a view.
-func (m *memberFlows) step(members map[model.MemberKey]*model.MemberView) MemberStep {
-	s := MemberStep{From: m.state}
+// step takes over the members of a view, and returns what that changes.
+func (m *memberFlows) step(members map[model.MemberKey]*model.MemberView) flow.Step {
+	s := flow.Step{From: m.state}
 	if m.renamed {
 		m.seen, m.at, m.problems = seenMembers{}, map[netip.Prefix][]membership{}, map[model.MemberKey]error{}
 		m.seen.follow(members, m.used, func(key model.MemberKey, _, now *model.MemberView) { m.change(key, nil, now, nil) })

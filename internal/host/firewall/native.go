@@ -31,7 +31,7 @@ type NativeOutput struct {
 	// before if nothing of it has changed.
 	Flows []flow.Flow
 	// Members is what has changed of the flows that list the members.
-	Members MemberStep
+	Members flow.Step
 	// Problems tells what is wrong with a port; what is right of it is in force. A
 	// port that has a *PortError passes nothing.
 	Problems map[model.PortID]error

@@ -76,6 +76,7 @@ func (b *builder) antiSpoof(n *network, p port, cookie uint64) {
 	own := func(m flow.Match) {
 		b.brInt(cookie, IntNeighbours, prioOwn, from(m), flow.GotoTable{Table: IntSource})
 	}
+	var targets []netip.Prefix
 	for _, id := range identities(p.view) {
 		if id.prefix.Addr().Is4() {
 			own(flow.MatchARP().Prefix(flow.ARPSPA, id.prefix).MAC(flow.ARPSHA, hw(id.mac)))
@@ -84,7 +85,10 @@ func (b *builder) antiSpoof(n *network, p port, cookie uint64) {
 		// The option with the link-layer address may be missing; it is then zero.
 		advert := icmpv6(neighborAdvert).Prefix(flow.NDTarget, id.prefix)
 		own(advert.MAC(flow.NDTLL, hw(id.mac)))
-		own(advert.MAC(flow.NDTLL, hw(model.MAC{})))
+		if !slices.Contains(targets, id.prefix) { // another of the port's MACs may have the same address
+			targets = append(targets, id.prefix)
+			own(advert.MAC(flow.NDTLL, hw(model.MAC{})))
+		}
 	}
 	macs := macsOf(p.view)
 	for _, mac := range macs {
