@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -32,7 +33,13 @@ type bridge struct {
 	limit   uint32 // the highest id of a meter, 0: there are none
 	written uint64
 	repairs uint64
+
+	seed maphash.Seed
+	seen seenFlows // owned by the function that look returns, and by the loop while there is none
 }
+
+// seenFlows is what a look has found to be as it was left after so many writes.
+type seenFlows struct{ sum, epoch, written uint64 }
 
 // want is what a bridge shall hold: two lists of flows, which are the same slices as before if
 // nothing of them has changed, flows that change step by step, and the meters that
@@ -95,7 +102,7 @@ func without(del, add []flow.Flow) []flow.Flow {
 }
 
 func newBridge(name, socket string, wake func(), packet func(openflow.PacketIn), log *slog.Logger) *bridge {
-	b := &bridge{name: name, log: log}
+	b := &bridge{name: name, log: log, seed: maphash.MakeSeed()}
 	b.client = openflow.New(socket, openflow.Events{
 		Connected:    func(epoch uint64) { b.epoch.Store(epoch); wake() },
 		Disconnected: func(error) { b.epoch.Store(0); wake() },
@@ -113,18 +120,38 @@ func (b *bridge) look() func(context.Context) (asLeft bool, err error) {
 	if epoch := b.epoch.Load(); epoch == 0 || b.read != epoch || !b.settled {
 		return func(context.Context) (bool, error) { return true, nil }
 	}
-	flows, meters := b.has.whole(), slices.Clone(b.meters)
-	return func(ctx context.Context) (bool, error) {
-		have, haveMeters, err := b.dump(ctx)
-		if errors.Is(err, openflow.ErrDisconnected) {
-			return true, nil // the next connection begins with a dump
+	now, meters := seenFlows{epoch: b.read, written: b.written}, slices.Clone(b.meters)
+	if b.seen.epoch == now.epoch && b.seen.written == now.written { // a host at rest is not decoded again and again
+		return func(ctx context.Context) (bool, error) {
+			haveMeters, err := b.each(ctx, func(f openflow.RawFlow) { now.sum += f.Sum(b.seed) })
+			return b.looked(now == b.seen && sameMeters(meters, haveMeters), err)
 		}
-		if err != nil {
-			return false, fmt.Errorf("reading flows of %s: %w", b.name, err)
-		}
-		add, del := flow.Diff(flows, have, nil)
-		return len(add)+len(del) == 0 && sameMeters(meters, haveMeters), nil
 	}
+	flows := b.has.whole()
+	return func(ctx context.Context) (bool, error) {
+		var have []flow.Flow
+		haveMeters, err := b.each(ctx, func(f openflow.RawFlow) {
+			now.sum += f.Sum(b.seed)
+			have = append(have, f.Decode().Flow)
+		})
+		add, del := flow.Diff(flows, have, nil)
+		asLeft := len(add)+len(del) == 0 && sameMeters(meters, haveMeters)
+		if err == nil && asLeft {
+			b.seen = now
+		}
+		return b.looked(asLeft, err)
+	}
+}
+
+// looked is the result of a look.
+func (b *bridge) looked(asLeft bool, err error) (bool, error) {
+	switch {
+	case errors.Is(err, openflow.ErrDisconnected):
+		return true, nil // the next connection begins with a dump
+	case err != nil:
+		return false, fmt.Errorf("reading flows of %s: %w", b.name, err)
+	}
+	return asLeft, nil
 }
 
 // repair makes the next sync read the flows from the switch.
@@ -201,20 +228,23 @@ func (b *bridge) sync(ctx context.Context, w want, prune bool) error {
 	return b.deleteMeters(ctx, w.meters)
 }
 
-// dump reads the bridge's flows that are ours, and its meters. Any goroutine may call it.
-func (b *bridge) dump(ctx context.Context) ([]flow.Flow, []openflow.Meter, error) {
-	stats, err := b.client.Dump(ctx, allTables)
-	if err != nil {
-		return nil, nil, err
-	}
-	var have []flow.Flow
-	for _, s := range stats {
-		if pipeline.Mine(s.Flow) {
-			have = append(have, s.Flow)
-		}
-	}
-	meters, err := b.client.Meters(ctx)
+// dump reads the bridge's flows that are ours, and its meters.
+func (b *bridge) dump(ctx context.Context) (have []flow.Flow, meters []openflow.Meter, err error) {
+	meters, err = b.each(ctx, func(f openflow.RawFlow) { have = append(have, f.Decode().Flow) })
 	return have, meters, err
+}
+
+// each calls take for each of the bridge's flows that is ours, and returns its meters. Any goroutine may call it.
+func (b *bridge) each(ctx context.Context, take func(openflow.RawFlow)) ([]openflow.Meter, error) {
+	err := b.client.EachFlow(ctx, allTables, func(f openflow.RawFlow) {
+		if pipeline.MineCookie(f.Cookie()) {
+			take(f)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return b.client.Meters(ctx)
 }
 
 // addMeters makes the meters that are not there, before the flows that use them.

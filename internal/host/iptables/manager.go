@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -153,23 +154,27 @@ func (m *Manager) Read(ctx context.Context) (State, error) {
 // saved is the kernel's state as the commands print it.
 type saved struct{ v4, v6, sets string }
 
-func (m *Manager) save(ctx context.Context) (s saved, err error) {
+func (m *Manager) save(ctx context.Context) (saved, error) {
+	var v4, v6, sets strings.Builder
+	err := m.saveTo(ctx, &v4, &v6, &sets)
+	return saved{v4.String(), v6.String(), sets.String()}, err
+}
+
+// saveTo has the commands print the kernel's state.
+func (m *Manager) saveTo(ctx context.Context, v4, v6, sets io.Writer) error {
 	m.stats.reads.Add(1)
 	g, ctx := errgroup.WithContext(ctx)
-	read := func(into *string, name string, args ...string) {
-		g.Go(func() (err error) {
-			*into, err = m.ns.run(ctx, "", name, args...)
-			return err
-		})
+	read := func(into io.Writer, name string, args ...string) {
+		g.Go(func() error { return m.ns.runTo(ctx, into, "", name, args...) })
 	}
-	read(&s.v4, m.tools.save4)
+	read(v4, m.tools.save4)
 	if !m.layout.OnlyIPv4 {
-		read(&s.v6, m.tools.save6)
+		read(v6, m.tools.save6)
 	}
 	if m.layout.Bridges {
-		read(&s.sets, "ipset", "save")
+		read(sets, "ipset", "save")
 	}
-	return s, g.Wait()
+	return g.Wait()
 }
 
 func (m *Manager) parse(text saved) (s State, err error) {
@@ -188,26 +193,6 @@ func (m *Manager) parse(text saved) (s State, err error) {
 		return s, fmt.Errorf("reading the output of ipset save: %w", err)
 	}
 	return s, nil
-}
-
-// sum is the same for the same rules and sets: comments, which hold the time, and the counters of chains do not count.
-func (s *saved) sum(seed maphash.Seed) uint64 {
-	var h maphash.Hash
-	h.SetSeed(seed)
-	for _, text := range []string{s.v4, s.v6, s.sets} {
-		for line := range strings.Lines(text) {
-			switch line[0] {
-			case '#':
-			case ':':
-				chain, _, _ := strings.Cut(line, " [")
-				h.WriteString(chain + "\n")
-			default:
-				h.WriteString(line)
-			}
-		}
-		h.WriteByte(0)
-	}
-	return h.Sum64()
 }
 
 // Apply makes the kernel's state what is wanted. It compares with what it
@@ -276,13 +261,18 @@ func (m *Manager) Look() func(context.Context) (asLeft bool, err error) {
 	}
 	want, writes := *m.want, m.stats.writes.Load()
 	return func(ctx context.Context) (bool, error) {
+		if m.seen.writes == writes && m.seen.sum != 0 { // a host at rest is not parsed again and again
+			sums := newSummers(m.seed)
+			if err := m.saveTo(ctx, &sums[0], &sums[1], &sums[2]); err != nil {
+				return false, err
+			}
+			if m.seen.sum == sums.sum() {
+				return true, nil
+			}
+		}
 		text, err := m.save(ctx)
 		if err != nil {
 			return false, err
-		}
-		now := seen{text.sum(m.seed), writes}
-		if m.seen == now {
-			return true, nil // a host at rest is not parsed again and again
 		}
 		have, err := m.parse(text)
 		if err != nil {
@@ -290,7 +280,7 @@ func (m *Manager) Look() func(context.Context) (asLeft bool, err error) {
 		}
 		change := m.layout.Plan(have, want)
 		if change.Empty() {
-			m.seen = now
+			m.seen = seen{text.sum(m.seed), writes}
 		}
 		return change.Empty(), nil
 	}
