@@ -187,6 +187,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.adverts = newAdverts(brInt, a.log)
 	g.Go("guests", func(ctx context.Context) error { return a.guests.run(ctx, brInt) })
 	g.Go("host", a.loop)
+	g.Go("memory", a.rest)
 	s := &session{
 		servers: a.cfg.Servers, dir: filepath.Join(a.cfg.StateDir, "identity"), token: a.cfg.Token,
 		hello: a.hello(), log: a.log, events: a.events, reporter: a.reporter, state: a.metrics.session,
