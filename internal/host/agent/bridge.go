@@ -35,10 +35,10 @@ type bridge struct {
 	repairs uint64
 
 	seed maphash.Seed
-	seen seenFlows // owned by the function that look returns, and by the loop while there is none
+	seen atomic.Pointer[seenFlows]
 }
 
-// seenFlows is what a look has found to be as it was left after so many writes.
+// seenFlows are flows that were found to be as they had been left after so many writes.
 type seenFlows struct{ sum, epoch, written uint64 }
 
 // want is what a bridge shall hold: two lists of flows, which are the same slices as before if
@@ -121,23 +121,20 @@ func (b *bridge) look() func(context.Context) (asLeft bool, err error) {
 		return func(context.Context) (bool, error) { return true, nil }
 	}
 	now, meters := seenFlows{epoch: b.read, written: b.written}, slices.Clone(b.meters)
-	if b.seen.epoch == now.epoch && b.seen.written == now.written { // a host at rest is not decoded again and again
+	if last := b.seen.Load(); last != nil && last.epoch == now.epoch && last.written == now.written { // a host at rest is not decoded again and again
 		return func(ctx context.Context) (bool, error) {
 			haveMeters, err := b.each(ctx, func(f openflow.RawFlow) { now.sum += f.Sum(b.seed) })
-			return b.looked(now == b.seen && sameMeters(meters, haveMeters), err)
+			return b.looked(now == *last && sameMeters(meters, haveMeters), err)
 		}
 	}
 	flows := b.has.whole()
 	return func(ctx context.Context) (bool, error) {
-		var have []flow.Flow
-		haveMeters, err := b.each(ctx, func(f openflow.RawFlow) {
-			now.sum += f.Sum(b.seed)
-			have = append(have, f.Decode().Flow)
-		})
+		have, sum, haveMeters, err := b.dump(ctx)
 		add, del := flow.Diff(flows, have, nil)
 		asLeft := len(add)+len(del) == 0 && sameMeters(meters, haveMeters)
 		if err == nil && asLeft {
-			b.seen = now
+			now.sum = sum
+			b.seen.Store(&now)
 		}
 		return b.looked(asLeft, err)
 	}
@@ -192,13 +189,16 @@ func (b *bridge) sync(ctx context.Context, w want, prune bool) error {
 		add, del, known = w.after(&b.has)
 	}
 	if !known {
-		have, meters, err := b.dump(ctx)
+		have, sum, meters, err := b.dump(ctx)
 		if err != nil {
 			return err
 		}
 		b.meters = meters
 		add, del = flow.Diff(w.whole(), have, nil)
 		b.read = epoch
+		if len(add)+len(del) == 0 {
+			b.seen.Store(&seenFlows{sum, epoch, b.written})
+		}
 	}
 	if !prune {
 		del = nil
@@ -228,10 +228,13 @@ func (b *bridge) sync(ctx context.Context, w want, prune bool) error {
 	return b.deleteMeters(ctx, w.meters)
 }
 
-// dump reads the bridge's flows that are ours, and its meters.
-func (b *bridge) dump(ctx context.Context) (have []flow.Flow, meters []openflow.Meter, err error) {
-	meters, err = b.each(ctx, func(f openflow.RawFlow) { have = append(have, f.Decode().Flow) })
-	return have, meters, err
+// dump reads the bridge's flows that are ours, their sum, and its meters.
+func (b *bridge) dump(ctx context.Context) (have []flow.Flow, sum uint64, meters []openflow.Meter, err error) {
+	meters, err = b.each(ctx, func(f openflow.RawFlow) {
+		sum += f.Sum(b.seed)
+		have = append(have, f.Decode().Flow)
+	})
+	return have, sum, meters, err
 }
 
 // each calls take for each of the bridge's flows that is ours, and returns its meters. Any goroutine may call it.

@@ -73,10 +73,14 @@ func TestALookAtFlowsSeesDamage(t *testing.T) {
 		{"another's flow", []string{"add-flow", "br-int", "cookie=0x1,table=61,priority=6 actions=drop"}, true},
 		{"a learned flow", []string{"add-flow", "br-int", "cookie=0x57e7080000000000,table=61,priority=7 actions=drop"}, true},
 	} {
-		for _, before := range []int{0, 1, 2} { // looks that have found all in order
+		for _, before := range []int{-1, 0, 1, 2} { // looks that have found all in order; -1: the agent has read it so
 			br.repair(t.Context())
 			sync(few)
 			sync(more)
+			if before < 0 {
+				br.repair(t.Context())
+				sync(more)
+			}
 			for range before {
 				look("before", true)
 			}

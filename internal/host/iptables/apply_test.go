@@ -157,7 +157,7 @@ func TestALookWritesNothing(t *testing.T) {
 				t.Error("not as left:", err)
 			}
 		}
-		if m.seen == (seen{}) {
+		if m.seen.Load() == nil {
 			t.Error("what was seen is not remembered")
 		}
 		if n := m.Stats().Writes - before; n != 0 {
@@ -182,7 +182,7 @@ func TestHandMadeChangesAreUndone(t *testing.T) {
 			"ipset flush " + firewall.SetName(filtertest.ID(700), table.IPv4), "ipset add " + firewall.SetName(filtertest.ID(700), table.IPv4) + " 1.2.3.4",
 			tool + " -A neutron-openvswi-sg-fallback -j ACCEPT", tool + " -N neutron-openvswi-ideadbeef-0",
 		} {
-			if m.Look()(context.Background()); m.seen == (seen{}) {
+			if m.Look()(context.Background()); m.seen.Load() == nil {
 				t.Errorf("before %s: not as left", damage)
 			}
 			filtertest.Sh(t, filtertest.In(ns, damage))

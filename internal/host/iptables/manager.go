@@ -47,7 +47,7 @@ type Manager struct {
 	stats   counters
 
 	seed maphash.Seed
-	seen seen // owned by the function that Look returns
+	seen atomic.Pointer[seen]
 }
 
 // refusal names a chain's content that the kernel did not take.
@@ -144,20 +144,47 @@ func (m *Manager) Stats() Stats {
 // Read returns what the kernel has: the tables that we write to, and all sets
 // of type hash:net.
 func (m *Manager) Read(ctx context.Context) (State, error) {
-	text, err := m.save(ctx)
-	if err != nil {
-		return State{}, err
-	}
-	return m.parse(text)
+	have, _, err := m.read(ctx, State{})
+	return have, err
 }
 
-// saved is the kernel's state as the commands print it.
-type saved struct{ v4, v6, sets string }
+// read returns what the kernel has, and its sum. Rules that are expected are not made once more.
+func (m *Manager) read(ctx context.Context, expected State) (s State, sum uint64, err error) {
+	v4, v6 := m.names.Parser(textsOf(expected.V4)), m.names.Parser(textsOf(expected.V6))
+	var sets strings.Builder
+	sums := newSummers(m.seed)
+	err = m.saveTo(ctx, io.MultiWriter(&sums[0], v4), io.MultiWriter(&sums[1], v6), io.MultiWriter(&sums[2], &sets))
+	if err != nil {
+		return s, 0, err
+	}
+	rules := func(p *table.Parser, command string) table.Ruleset {
+		all, failed := p.Ruleset()
+		if failed != nil {
+			err = fmt.Errorf("reading the output of %s: %w", command, failed)
+		}
+		return slices.DeleteFunc(all, func(t table.Table) bool { return !slices.Contains(m.layout.Tables, t.Name) })
+	}
+	s.V4, s.V6 = rules(v4, m.tools.save4), rules(v6, m.tools.save6)
+	if err != nil {
+		return s, 0, err
+	}
+	if s.Sets, err = table.ParseSets(sets.String()); err != nil {
+		return s, 0, fmt.Errorf("reading the output of ipset save: %w", err)
+	}
+	return s, sums.sum(), nil
+}
 
-func (m *Manager) save(ctx context.Context) (saved, error) {
-	var v4, v6, sets strings.Builder
-	err := m.saveTo(ctx, &v4, &v6, &sets)
-	return saved{v4.String(), v6.String(), sets.String()}, err
+// textsOf returns a ruleset's rules by their texts.
+func textsOf(r table.Ruleset) map[string]table.Rule {
+	out := map[string]table.Rule{}
+	for i := range r {
+		for j := range r[i].Chains {
+			for _, rule := range r[i].Chains[j].Rules {
+				out[string(rule)] = rule
+			}
+		}
+	}
+	return out
 }
 
 // saveTo has the commands print the kernel's state.
@@ -177,24 +204,6 @@ func (m *Manager) saveTo(ctx context.Context, v4, v6, sets io.Writer) error {
 	return g.Wait()
 }
 
-func (m *Manager) parse(text saved) (s State, err error) {
-	rules := func(text, command string) table.Ruleset {
-		all, failed := m.names.Parse(text)
-		if failed != nil {
-			err = fmt.Errorf("reading the output of %s: %w", command, failed)
-		}
-		return slices.DeleteFunc(all, func(t table.Table) bool { return !slices.Contains(m.layout.Tables, t.Name) })
-	}
-	s.V4, s.V6 = rules(text.v4, m.tools.save4), rules(text.v6, m.tools.save6)
-	if err != nil {
-		return s, err
-	}
-	if s.Sets, err = table.ParseSets(text.sets); err != nil {
-		return s, fmt.Errorf("reading the output of ipset save: %w", err)
-	}
-	return s, nil
-}
-
 // Apply makes the kernel's state what is wanted. It compares with what it
 // left there the last time; Verify compares with what is there. An error means
 // that the state is unknown: the next Apply reads it first.
@@ -205,13 +214,13 @@ func (m *Manager) Apply(ctx context.Context, want State) (Result, error) {
 	asked := want
 	m.want = &asked
 	res := Result{Refused: map[string]error{}, BadSets: map[string]error{}}
-	read := m.have == nil
+	read, sum := m.have == nil, uint64(0)
 	if read {
-		have, err := m.Read(ctx)
+		have, was, err := m.read(ctx, want)
 		if err != nil {
 			return res, err
 		}
-		m.have = &have
+		m.have, sum = &have, was
 	}
 	m.forgetRefusals(want)
 	want.V4, want.V6 = m.withFallbacks(table.IPv4, want.V4, &res), m.withFallbacks(table.IPv6, want.V6, &res)
@@ -220,6 +229,7 @@ func (m *Manager) Apply(ctx context.Context, want State) (Result, error) {
 	if change.Empty() {
 		if read { // hold what is wanted, not a second copy of the same text
 			m.have = m.after(have, want)
+			m.seen.Store(&seen{sum, m.stats.writes.Load()})
 		}
 		return res, nil
 	}
@@ -261,32 +271,28 @@ func (m *Manager) Look() func(context.Context) (asLeft bool, err error) {
 	}
 	want, writes := *m.want, m.stats.writes.Load()
 	return func(ctx context.Context) (bool, error) {
-		if m.seen.writes == writes && m.seen.sum != 0 { // a host at rest is not parsed again and again
+		if last := m.seen.Load(); last != nil && last.writes == writes { // a host at rest is not parsed again and again
 			sums := newSummers(m.seed)
 			if err := m.saveTo(ctx, &sums[0], &sums[1], &sums[2]); err != nil {
 				return false, err
 			}
-			if m.seen.sum == sums.sum() {
+			if last.sum == sums.sum() {
 				return true, nil
 			}
 		}
-		text, err := m.save(ctx)
-		if err != nil {
-			return false, err
-		}
-		have, err := m.parse(text)
+		have, sum, err := m.read(ctx, want)
 		if err != nil {
 			return false, err
 		}
 		change := m.layout.Plan(have, want)
 		if change.Empty() {
-			m.seen = seen{text.sum(m.seed), writes}
+			m.seen.Store(&seen{sum, writes})
 		}
 		return change.Empty(), nil
 	}
 }
 
-// seen is a state of the kernel that a look has found to be as it was left after so many writes.
+// seen is a state of the kernel that was found to be as it was left after so many writes.
 type seen struct{ sum, writes uint64 }
 
 // Verify reads the kernel's state and repairs what is not as the last Apply

@@ -4,17 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/maphash"
-	"io"
 )
-
-// sum is that of the text; see summer.
-func (s *saved) sum(seed maphash.Seed) uint64 {
-	sums := newSummers(seed)
-	for i, text := range []string{s.v4, s.v6, s.sets} {
-		io.WriteString(&sums[i], text)
-	}
-	return sums.sum()
-}
 
 // summer reads what a command prints and keeps nothing of it but a sum, which is the same for the same rules or sets: comments,
 // which hold the time, and the counters of chains do not count.
