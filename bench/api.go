@@ -251,11 +251,11 @@ func (l *requestLoad) lists() error {
 func (b *bench) serverMemory(pid int) error {
 	b.step("memory of the server at rest")
 	time.Sleep(5 * time.Second) // its garbage is collected in the background
-	now, most, err := memory(pid)
+	m, err := memoryOf(pid)
 	if err != nil {
 		return err
 	}
 	const peer = 949 + 143 + 341 // neutron-server, RabbitMQ, MariaDB
-	b.add(figure{"memory of the server, 10,000 ports, its etcd included", fmt.Sprintf("%.0f MiB (most: %.0f)", now, most), "< 120 MB", fmt.Sprintf("%d MiB", peer), ratio(peer, now)})
+	b.add(figure{"memory of the server, 10,000 ports, its etcd included", fmt.Sprintf("%.0f MiB (most: %.0f)", m.now, m.most), "< 120 MB", fmt.Sprintf("%d MiB", peer), ratio(peer, m.now)})
 	return nil
 }

@@ -43,26 +43,27 @@ func childTime(pid int) (time.Duration, error) {
 	return time.Duration(user+kernel) * time.Second / ticks, errors.Join(err1, err2)
 }
 
-// memory is a process's resident memory in MiB: now, and the most it ever was (VmRSS, VmHWM of proc_pid_status(5)).
-func memory(pid int) (now, most float64, err error) {
+// memory is what of a process is resident, in MiB (proc_pid_status(5)): VmRSS now and VmHWM at most; RssAnon of it is its own,
+// RssFile is pages of files, which it shares with whoever else runs the same program.
+type memory struct{ now, most, anon, file float64 }
+
+func memoryOf(pid int) (m memory, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, 0, err
+		return m, err
 	}
+	fields := map[string]*float64{"VmRSS:": &m.now, "VmHWM:": &m.most, "RssAnon:": &m.anon, "RssFile:": &m.file}
 	for line := range strings.Lines(string(b)) {
 		f := strings.Fields(line)
 		if len(f) < 2 {
 			continue
 		}
-		kib, _ := strconv.ParseFloat(f[1], 64)
-		switch f[0] {
-		case "VmRSS:":
-			now = kib / 1024
-		case "VmHWM:":
-			most = kib / 1024
+		if into := fields[f[0]]; into != nil {
+			kib, _ := strconv.ParseFloat(f[1], 64)
+			*into = kib / 1024
 		}
 	}
-	return now, most, nil
+	return m, nil
 }
 
 // parseMetrics reads the Prometheus text format: name with labels -> value.

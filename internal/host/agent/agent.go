@@ -119,9 +119,11 @@ type Agent struct {
 	stale     []uint16                         // VLAN ids with which the switch may have learned what no longer holds
 	cut       bool                             // established connections are to be judged again
 	unsaved   bool
-	moved     bool             // only the view's revision is unsaved
-	flows     *pipeline.Output // of flowsFor
-	flowsFor  pipeline.Input
+	moved     bool         // only the view's revision is unsaved
+	need      need         // how soon what is unsaved, or being saved, has to be on disk
+	saving    <-chan error // of the write that save began, nil for none
+	flows     pipeline.Cache
+	computed  *pipeline.Output // by flows
 }
 
 // New returns an agent that is not running.
@@ -185,6 +187,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.adverts = newAdverts(brInt, a.log)
 	g.Go("guests", func(ctx context.Context) error { return a.guests.run(ctx, brInt) })
 	g.Go("host", a.loop)
+	g.Go("memory", a.rest)
 	s := &session{
 		servers: a.cfg.Servers, dir: filepath.Join(a.cfg.StateDir, "identity"), token: a.cfg.Token,
 		hello: a.hello(), log: a.log, events: a.events, reporter: a.reporter, state: a.metrics.session,

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"slices"
 	"sync/atomic"
 
-	"weft/internal/host/firewall"
 	"weft/internal/host/flow"
 	"weft/internal/host/ovs/openflow"
 	"weft/internal/host/pipeline"
@@ -33,31 +33,52 @@ type bridge struct {
 	limit   uint32 // the highest id of a meter, 0: there are none
 	written uint64
 	repairs uint64
+
+	seed maphash.Seed
+	seen atomic.Pointer[seenFlows]
 }
+
+// seenFlows are flows that were found to be as they had been left after so many writes.
+type seenFlows struct{ sum, epoch, written uint64 }
 
 // want is what a bridge shall hold: two lists of flows, which are the same slices as before if
 // nothing of them has changed, flows that change step by step, and the meters that
 // they use.
 type want struct {
 	flows, filters []flow.Flow
-	members        firewall.MemberStep
-	all            func() []flow.Flow // of members, after the step
+	members, peers stepped
 	meters         []openflow.Meter
 }
+
+// stepped is flows that are many and change little.
+type stepped struct {
+	flow.Step
+	all func() []flow.Flow // after the step
+}
+
+func (w *want) total() int { return len(w.flows) + len(w.filters) + w.members.Total + w.peers.Total }
 
 // whole is all of it in one list.
 func (w *want) whole() []flow.Flow {
 	out := slices.Concat(w.flows, w.filters)
-	if w.all != nil {
-		out = append(out, w.all()...)
+	for _, s := range []*stepped{&w.members, &w.peers} {
+		if s.all != nil {
+			out = append(out, s.all()...)
+		}
 	}
 	return out
 }
 
 // after returns what leads from one state to the next, if the steps follow on one another.
 func (w *want) after(had *want) (add, del []flow.Flow, follows bool) {
-	if had.members.To != w.members.From {
-		return nil, nil, false
+	for _, s := range []struct{ now, then *stepped }{{&w.members, &had.members}, {&w.peers, &had.peers}} {
+		switch s.then.To {
+		case s.now.To:
+		case s.now.From:
+			add, del = append(add, s.now.Add...), append(del, s.now.Del...)
+		default:
+			return nil, nil, false
+		}
 	}
 	for _, l := range []struct{ now, then []flow.Flow }{{w.flows, had.flows}, {w.filters, had.filters}} {
 		if !same(l.now, l.then) {
@@ -65,11 +86,23 @@ func (w *want) after(had *want) (add, del []flow.Flow, follows bool) {
 			add, del = append(add, a...), append(del, d...)
 		}
 	}
-	return append(add, w.members.Add...), append(del, w.members.Del...), true
+	return add, without(del, add), true
+}
+
+// without takes those flows out of a list that others have replaced: what one part of the whole gives up, another may want.
+func without(del, add []flow.Flow) []flow.Flow {
+	if len(del) == 0 || len(add) == 0 {
+		return del
+	}
+	replaced := make(map[string]bool, len(add))
+	for i := range add {
+		replaced[add[i].Key()] = true
+	}
+	return slices.DeleteFunc(del, func(f flow.Flow) bool { return replaced[f.Key()] })
 }
 
 func newBridge(name, socket string, wake func(), packet func(openflow.PacketIn), log *slog.Logger) *bridge {
-	b := &bridge{name: name, log: log}
+	b := &bridge{name: name, log: log, seed: maphash.MakeSeed()}
 	b.client = openflow.New(socket, openflow.Events{
 		Connected:    func(epoch uint64) { b.epoch.Store(epoch); wake() },
 		Disconnected: func(error) { b.epoch.Store(0); wake() },
@@ -87,18 +120,35 @@ func (b *bridge) look() func(context.Context) (asLeft bool, err error) {
 	if epoch := b.epoch.Load(); epoch == 0 || b.read != epoch || !b.settled {
 		return func(context.Context) (bool, error) { return true, nil }
 	}
-	flows, meters := b.has.whole(), slices.Clone(b.meters)
-	return func(ctx context.Context) (bool, error) {
-		have, haveMeters, err := b.dump(ctx)
-		if errors.Is(err, openflow.ErrDisconnected) {
-			return true, nil // the next connection begins with a dump
+	now, meters := seenFlows{epoch: b.read, written: b.written}, slices.Clone(b.meters)
+	if last := b.seen.Load(); last != nil && last.epoch == now.epoch && last.written == now.written { // a host at rest is not decoded again and again
+		return func(ctx context.Context) (bool, error) {
+			haveMeters, err := b.each(ctx, func(f openflow.RawFlow) { now.sum += f.Sum(b.seed) })
+			return b.looked(now == *last && sameMeters(meters, haveMeters), err)
 		}
-		if err != nil {
-			return false, fmt.Errorf("reading flows of %s: %w", b.name, err)
-		}
-		add, del := flow.Diff(flows, have, nil)
-		return len(add)+len(del) == 0 && sameMeters(meters, haveMeters), nil
 	}
+	flows := b.has.whole()
+	return func(ctx context.Context) (bool, error) {
+		have, sum, haveMeters, err := b.dump(ctx)
+		add, del := flow.Diff(flows, have, nil)
+		asLeft := len(add)+len(del) == 0 && sameMeters(meters, haveMeters)
+		if err == nil && asLeft {
+			now.sum = sum
+			b.seen.Store(&now)
+		}
+		return b.looked(asLeft, err)
+	}
+}
+
+// looked is the result of a look.
+func (b *bridge) looked(asLeft bool, err error) (bool, error) {
+	switch {
+	case errors.Is(err, openflow.ErrDisconnected):
+		return true, nil // the next connection begins with a dump
+	case err != nil:
+		return false, fmt.Errorf("reading flows of %s: %w", b.name, err)
+	}
+	return asLeft, nil
 }
 
 // repair makes the next sync read the flows from the switch.
@@ -139,13 +189,16 @@ func (b *bridge) sync(ctx context.Context, w want, prune bool) error {
 		add, del, known = w.after(&b.has)
 	}
 	if !known {
-		have, meters, err := b.dump(ctx)
+		have, sum, meters, err := b.dump(ctx)
 		if err != nil {
 			return err
 		}
 		b.meters = meters
 		add, del = flow.Diff(w.whole(), have, nil)
 		b.read = epoch
+		if len(add)+len(del) == 0 {
+			b.seen.Store(&seenFlows{sum, epoch, b.written})
+		}
 	}
 	if !prune {
 		del = nil
@@ -166,6 +219,7 @@ func (b *bridge) sync(ctx context.Context, w want, prune bool) error {
 		}
 	}
 	b.has, b.settled = w, true
+	b.has.members.Add, b.has.members.Del, b.has.peers.Add, b.has.peers.Del = nil, nil, nil, nil // done
 	if !prune {
 		b.read = 0 // what was there and is not wanted stays: known only by reading it
 		b.settled = len(add) == 0
@@ -174,20 +228,26 @@ func (b *bridge) sync(ctx context.Context, w want, prune bool) error {
 	return b.deleteMeters(ctx, w.meters)
 }
 
-// dump reads the bridge's flows that are ours, and its meters. Any goroutine may call it.
-func (b *bridge) dump(ctx context.Context) ([]flow.Flow, []openflow.Meter, error) {
-	stats, err := b.client.Dump(ctx, allTables)
-	if err != nil {
-		return nil, nil, err
-	}
-	var have []flow.Flow
-	for _, s := range stats {
-		if pipeline.Mine(s.Flow) {
-			have = append(have, s.Flow)
+// dump reads the bridge's flows that are ours, their sum, and its meters.
+func (b *bridge) dump(ctx context.Context) (have []flow.Flow, sum uint64, meters []openflow.Meter, err error) {
+	meters, err = b.each(ctx, func(f openflow.RawFlow) {
+		sum += f.Sum(b.seed)
+		have = append(have, f.Decode().Flow)
+	})
+	return have, sum, meters, err
+}
+
+// each calls take for each of the bridge's flows that is ours, and returns its meters. Any goroutine may call it.
+func (b *bridge) each(ctx context.Context, take func(openflow.RawFlow)) ([]openflow.Meter, error) {
+	err := b.client.EachFlow(ctx, allTables, func(f openflow.RawFlow) {
+		if pipeline.MineCookie(f.Cookie()) {
+			take(f)
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
-	meters, err := b.client.Meters(ctx)
-	return have, meters, err
+	return b.client.Meters(ctx)
 }
 
 // addMeters makes the meters that are not there, before the flows that use them.

@@ -40,7 +40,7 @@ type guestServer struct {
 	answers *responder.Guests
 	log     *slog.Logger
 	metrics *metrics
-	queue   chan question
+	queue   chan *question
 
 	domain string // told to guests; owned by the loop
 
@@ -64,7 +64,7 @@ type askingPort struct {
 }
 
 func newGuestServer(d *responder.Guests, log *slog.Logger, m *metrics) *guestServer {
-	return &guestServer{answers: d, log: log, metrics: m, queue: make(chan question, askQueue), ports: map[model.PortID]*askingPort{}}
+	return &guestServer{answers: d, log: log, metrics: m, queue: make(chan *question, askQueue), ports: map[model.PortID]*askingPort{}}
 }
 
 // packet takes a packet from the switch's reader; it never blocks. The port that asks is named by the flow that caught the
@@ -82,7 +82,7 @@ func (s *guestServer) packet(p openflow.PacketIn) {
 		return
 	}
 	select {
-	case s.queue <- q:
+	case s.queue <- &q:
 	default:
 		s.metrics.dhcpDropped.Inc()
 	}
@@ -150,7 +150,7 @@ func (s *guestServer) run(ctx context.Context, out *openflow.Client) error {
 	}
 }
 
-func (s *guestServer) answer(q question, out *openflow.Client) {
+func (s *guestServer) answer(q *question, out *openflow.Client) {
 	frames, err := s.answers.Answer(q.port, q.packet.Data)
 	switch {
 	case errors.Is(err, responder.ErrForeign), errors.Is(err, responder.ErrMalformed):

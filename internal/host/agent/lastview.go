@@ -27,6 +27,15 @@ var errDamaged = errors.New("the last view on disk is damaged")
 
 // saveView replaces the file by the view, as a whole.
 func saveView(path string, v *model.HostView, settings *hostpb.Settings) error {
+	b, err := encodeView(v, settings)
+	if err != nil {
+		return err
+	}
+	return writeView(path, b)
+}
+
+// encodeView returns the file of a view.
+func encodeView(v *model.HostView, settings *hostpb.Settings) ([]byte, error) {
 	d := &model.ViewDelta{}
 	for _, o := range v.Networks {
 		d.Networks = append(d.Networks, o)
@@ -52,11 +61,14 @@ func saveView(path string, v *model.HostView, settings *hostpb.Settings) error {
 	schema := hostpb.Schema()
 	body, err := proto.MarshalOptions{}.MarshalAppend(schema[:], &hostpb.Complete{Revision: v.Revision, Objects: hostpb.ToObjects(d), Settings: settings, History: v.History[:]})
 	if err != nil {
-		return fmt.Errorf("encoding the last view: %w", err)
+		return nil, fmt.Errorf("encoding the last view: %w", err)
 	}
 	b := append([]byte{}, lastViewMagic...)
 	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
-	b = append(b, body...)
+	return append(b, body...), nil
+}
+
+func writeView(path string, b []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".view-*")
 	if err != nil {
 		return fmt.Errorf("writing the last view: %w", err)
@@ -70,6 +82,69 @@ func saveView(path string, v *model.HostView, settings *hostpb.Settings) error {
 		return fmt.Errorf("writing the last view: %w", err)
 	}
 	return nil
+}
+
+// need is how soon a change has to be on disk.
+type need uint8
+
+const (
+	needSoon    need = iota // within saveDelay: what a crash loses, the next session brings again
+	needTold                // before the server is told that it is in force: a rule that went must not come back
+	needFilters             // before it is in force: no port that has filters may be missing after a crash, so that none are taken away
+)
+
+// needOf returns how soon a delta has to be on disk.
+func needOf(d *model.ViewDelta) need {
+	n := needSoon
+	if len(d.Groups) > 0 {
+		n = needTold
+	}
+	if len(d.Ports)+len(d.Networks)+len(d.Routers) > 0 {
+		n = needFilters
+	}
+	for _, k := range d.Deletes {
+		switch k.Kind {
+		case model.KindPeer, model.KindMember:
+		case model.KindGroup:
+			n = max(n, needTold)
+		default:
+			n = needFilters
+		}
+	}
+	return n
+}
+
+// save begins to write the view to disk, if it has changed; kept waits for the end. The loop goes on meanwhile.
+func (a *Agent) save() {
+	if !a.unsaved || a.view == nil {
+		return
+	}
+	a.kept()
+	b, err := encodeView(a.view, a.settings)
+	if err != nil {
+		a.log.Error("last view not saved: a restart without a server would start from an older one", "err", err)
+		return
+	}
+	a.unsaved, a.moved = false, false
+	done, path := make(chan error, 1), a.lastViewPath()
+	go func() { done <- writeView(path, b) }()
+	a.saving = done
+}
+
+// kept returns when what save began is on disk.
+func (a *Agent) kept() {
+	if a.saving != nil {
+		a.saved(<-a.saving)
+	}
+}
+
+// saved takes note of how the write ended that save began.
+func (a *Agent) saved(err error) {
+	a.saving = nil
+	if err != nil {
+		a.log.Error("last view not saved: a restart without a server would start from an older one", "err", err)
+		a.unsaved = true
+	}
 }
 
 // LoadView returns the view that an agent on this host keeps at path ("view.pb" in its state directory): what it

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -124,5 +125,57 @@ func TestLastView_aDamagedOneCountsAsNone(t *testing.T) {
 		if _, _, err := loadView(path, "compute1"); !errors.Is(err, errDamaged) {
 			t.Fatalf("cut at %d: %v", n, err)
 		}
+	}
+}
+
+// TestHowSoonAChangeIsOnDisk: what a port's filters could be taken away for is there before they are in force, what a
+// revoked rule could come back by before the server is told, and the rest a moment later.
+func TestHowSoonAChangeIsOnDisk(t *testing.T) {
+	gone := func(k model.ObjectKind) model.ViewDelta {
+		return model.ViewDelta{Deletes: []model.ObjectKey{{Kind: k}}}
+	}
+	for name, c := range map[string]struct {
+		delta model.ViewDelta
+		want  need
+	}{
+		"peer":          {model.ViewDelta{Peers: []*model.PeerView{{}}}, needSoon},
+		"peer goes":     {gone(model.KindPeer), needSoon},
+		"member":        {model.ViewDelta{Members: []*model.MemberView{{}}}, needSoon},
+		"member goes":   {gone(model.KindMember), needSoon},
+		"rule":          {model.ViewDelta{Groups: []*model.GroupView{{}}}, needTold},
+		"group goes":    {gone(model.KindGroup), needTold},
+		"port":          {model.ViewDelta{Ports: []*model.PortView{{}}}, needFilters},
+		"port and rule": {model.ViewDelta{Ports: []*model.PortView{{}}, Groups: []*model.GroupView{{}}}, needFilters},
+		"port goes":     {gone(model.KindPort), needFilters},
+		"network":       {model.ViewDelta{Networks: []*model.NetworkView{{}}}, needFilters},
+		"network goes":  {gone(model.KindNetwork), needFilters},
+		"router":        {model.ViewDelta{Routers: []*model.RouterView{{}}}, needFilters},
+		"router goes":   {gone(model.KindRouter), needFilters},
+		"peer, group":   {model.ViewDelta{Peers: []*model.PeerView{{}}, Deletes: []model.ObjectKey{{Kind: model.KindGroup}, {Kind: model.KindPeer}}}, needTold},
+	} {
+		if got := needOf(&c.delta); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
+}
+
+// TestSavingGoesOnBesideTheLoop: what save began is on disk when kept returns, a second save comes after the first, and
+// one that failed is made up for.
+func TestSavingGoesOnBesideTheLoop(t *testing.T) {
+	dir := t.TempDir()
+	a := &Agent{cfg: Config{StateDir: dir}, log: slog.New(slog.DiscardHandler), view: sampleView()}
+	for _, revision := range []uint64{43, 44} {
+		a.view.Revision, a.unsaved = revision, true
+		a.save()
+	}
+	a.kept()
+	if v, err := LoadView(a.lastViewPath(), "compute1"); err != nil || v.Revision != 44 || a.unsaved {
+		t.Fatalf("%+v, %v, unsaved %v", v, err, a.unsaved)
+	}
+	a.cfg.StateDir, a.unsaved = filepath.Join(dir, "missing"), true
+	a.save()
+	a.kept()
+	if !a.unsaved {
+		t.Error("a view that could not be written counts as saved")
 	}
 }

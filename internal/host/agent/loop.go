@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -43,6 +42,7 @@ func (a *Agent) loop(ctx context.Context) error {
 		if ctx.Err() != nil {
 			a.unsaved = a.unsaved || a.moved
 			a.save()
+			a.kept()
 			return ctx.Err()
 		}
 		switch {
@@ -95,6 +95,12 @@ func (a *Agent) wait(ctx context.Context, changed <-chan struct{}, verify <-chan
 			if !a.adverts.sendDue(time.Now()) {
 				continue
 			}
+		case err := <-a.saving:
+			a.saved(err)
+			if !failed {
+				a.putOff(later)
+			}
+			continue
 		case <-later.C:
 			a.cutConnections(ctx)
 			a.save()
@@ -136,8 +142,7 @@ func (a *Agent) take(e event) (look bool) {
 	case e.view != nil:
 		a.view, a.settings, a.complete = e.view, e.settings, true
 		a.log.Info("view received", "revision", e.view.Revision, "networks", len(e.view.Networks), "ports", len(e.view.Ports), "peers", len(e.view.Peers))
-		a.unsaved = true
-		a.save()
+		a.unsaved, a.need = true, needFilters
 	case e.delta != nil:
 		served := a.served()
 		a.view.Apply(e.delta)
@@ -152,12 +157,7 @@ func (a *Agent) take(e event) (look bool) {
 			a.metrics.resumes.Inc()
 			a.log.Info("session resumed", "revision", a.view.Revision, "changed", e.delta.Len())
 		}
-		a.unsaved = true
-		// What the firewall follows from is on disk before it is in force: after a crash the last
-		// view lacks no port that has rules, so that no rule is taken away by mistake.
-		if len(e.delta.Ports)+len(e.delta.Groups)+len(e.delta.Networks)+len(e.delta.Routers)+len(e.delta.Deletes) > 0 {
-			a.save()
-		}
+		a.unsaved, a.need = true, max(a.need, needOf(e.delta))
 	default:
 		a.view.Revision = e.bookmark
 		a.moved = true
@@ -167,20 +167,12 @@ func (a *Agent) take(e event) (look bool) {
 	return e.bookmark == 0
 }
 
-func (a *Agent) save() {
-	if !a.unsaved || a.view == nil {
-		return
-	}
-	if err := saveView(a.lastViewPath(), a.view, a.settings); err != nil {
-		a.log.Error("last view not saved: a restart without a server would start from an older one", "err", err)
-		return
-	}
-	a.unsaved, a.moved = false, false
-}
-
 // pass joins the view with what is there and writes the difference.
 func (a *Agent) pass(ctx context.Context) error {
 	a.inForce = false
+	if a.need > needSoon {
+		a.save()
+	}
 	state := a.sw.State()
 	if a.view == nil || !state.Connected {
 		return nil
@@ -219,7 +211,11 @@ func (a *Agent) pass(ctx context.Context) error {
 		a.forgetPorts(ctx, joined)
 		a.announceRouters(joined, r, began)
 	}
-	a.tellGuests(joined, a.flows, r)
+	a.tellGuests(joined, a.computed, r)
+	if a.need > needSoon {
+		a.kept()
+		a.need = needSoon
+	}
 	a.reporter.say(r.reports(joined))
 	r.count(a.metrics)
 	err := errors.Join(fwErr, flowErr)
@@ -262,6 +258,9 @@ func (a *Agent) portInput(st *hoststate.State, zone uint16) firewall.PortInput {
 func (a *Agent) applyFirewall(ctx context.Context, j *hoststate.Joined, r *results) error {
 	in := a.hybridInput(j.Ports)
 	out := a.cache.Hybrid(in)
+	if a.need == needFilters {
+		a.kept()
+	}
 	res, err := a.fw.Apply(ctx, iptables.State{V4: out.V4, V6: out.V6, Sets: out.Sets, Taps: out.Taps})
 	if err != nil {
 		// The kernel's state is unknown. Ports that were filtered before keep what they have;
@@ -350,9 +349,10 @@ func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.
 
 // applyFlows brings the flows of all bridges in force.
 func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results) error {
-	out := a.compute(j.Pipeline)
+	out := a.flows.Compute(j.Pipeline)
+	a.computed = out
 	if a.services != nil {
-		a.services.take(a.flowsFor, out, a.settings.GetDnsDomain())
+		a.services.take(a.flows.Input(), out, a.settings.GetDnsDomain())
 	}
 	filters := a.flowCache.Native(a.nativeInput(j))
 	r.firewall(filters.Problems)
@@ -371,13 +371,12 @@ func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results)
 	for _, name := range a.bridgeNames() {
 		b := a.bridges[name]
 		before, repairs := b.written, b.repairs
-		want := wanted(name, out)
+		want := a.wanted(name, out)
 		if name == hoststate.BrInt {
-			want.meters = portMeters(out.Meters)
-			want.filters, want.members, want.all = filters.Flows, filters.Members, a.flowCache.AllMembers
+			want.filters, want.members = filters.Flows, stepped{filters.Members, a.flowCache.AllMembers}
 		}
 		err := b.sync(ctx, want, a.complete)
-		a.metrics.flows.WithLabelValues(name).Set(float64(len(want.flows) + len(want.filters) + want.members.Total))
+		a.metrics.flows.WithLabelValues(name).Set(float64(want.total()))
 		a.metrics.flowMods.WithLabelValues(name).Add(float64(b.written - before))
 		a.metrics.repairs.WithLabelValues("flows").Add(float64(b.repairs - repairs))
 		switch {
@@ -396,32 +395,13 @@ func (a *Agent) applyFlows(ctx context.Context, j *hoststate.Joined, r *results)
 	return errors.Join(errs...)
 }
 
-// compute returns the flows for an input, the last ones when it is the same: a rule or a member of a
-// group concerns no flow.
-func (a *Agent) compute(in pipeline.Input) *pipeline.Output {
-	if a.flows == nil || !sameInput(a.flowsFor, in) {
-		out := pipeline.Compute(in)
-		in.Peers = maps.Clone(in.Peers) // the view's own, which changes in place
-		a.flows, a.flowsFor = &out, in
-	}
-	return a.flows
-}
-
-// sameInput compares inputs by their objects, which do not change.
-func sameInput(a, b pipeline.Input) bool {
-	return a.L2Population == b.L2Population && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Peers, b.Peers) &&
-		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) && maps.Equal(a.Floating, b.Floating) &&
-		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt && a.Local.Services == b.Local.Services && a.Local.MeterLimit == b.Local.MeterLimit &&
-		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Filtered, b.Local.Filtered) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Lingering, b.Local.Lingering) && maps.Equal(a.Local.Physical, b.Local.Physical) &&
-		maps.Equal(a.Local.Watched, b.Local.Watched)
-}
-
-func wanted(bridge string, out *pipeline.Output) want {
+// wanted is what the pipeline wants of a bridge.
+func (a *Agent) wanted(bridge string, out *pipeline.Output) want {
 	switch bridge {
 	case hoststate.BrInt:
-		return want{flows: out.BrInt}
+		return want{flows: out.BrInt, peers: stepped{out.IntPeers, a.flows.IntPeers}, meters: portMeters(out.Meters)}
 	case hoststate.BrTun:
-		return want{flows: out.BrTun}
+		return want{flows: out.BrTun, peers: stepped{out.TunPeers, a.flows.TunPeers}}
 	}
 	return want{flows: out.Physical[bridge]}
 }

@@ -3,39 +3,21 @@ package agent
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/netip"
-	"sync"
 	"testing"
 
 	"weft/internal/host/firewall"
 	"weft/internal/host/ovs/openflow"
 	"weft/internal/model"
 	"weft/internal/testkit/filtertest"
-	"weft/internal/testkit/ovstest"
 )
 
 // BenchmarkMemberOf10000 is a member that joins or leaves a remote group of 10,000
 // which 50 ports of a host refer to: from the view's change until the switch has
 // confirmed the flows.
 func BenchmarkMemberOf10000(b *testing.B) {
-	sw := ovstest.Start(b)
-	sw.AddBridge("br-int")
-	connected := make(chan struct{}, 1)
-	br := newBridge("br-int", sw.Mgmt("br-int"), func() {
-		select {
-		case connected <- struct{}{}:
-		default:
-		}
-	}, func(openflow.PacketIn) {}, slog.New(slog.DiscardHandler))
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { br.client.Run(ctx) })
-	b.Cleanup(func() { cancel(); running.Wait() })
-	<-connected
-	if err := br.greet(ctx); err != nil {
-		b.Fatal(err)
-	}
+	_, br := connectBridge(b, func(openflow.PacketIn) {})
+	ctx := context.Background()
 
 	set := filtertest.ID(700)
 	g := filtertest.Group(1, true, filtertest.Rule(1, model.Egress, model.IPv4, filtertest.FromGroup(set)),
@@ -59,7 +41,7 @@ func BenchmarkMemberOf10000(b *testing.B) {
 	sync := func() {
 		b.Helper()
 		out := cache.Native(in)
-		if err := br.sync(ctx, want{filters: out.Flows, members: out.Members, all: cache.AllMembers}, true); err != nil {
+		if err := br.sync(ctx, want{filters: out.Flows, members: stepped{out.Members, cache.AllMembers}}, true); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -17,11 +17,14 @@ func Hybrid(in Input) Output { return new(Cache).Hybrid(in) }
 // concurrent use. With or without it the output is the same.
 type Cache struct {
 	ports map[model.PortID]cached
+	lists groupLists
+	sets  setMembers
 }
 
 type cached struct {
 	in     PortInput
-	groups []*model.GroupView
+	groups *groupRules
+	rules  portRules
 	block  *block
 }
 
@@ -66,7 +69,7 @@ func (c *Cache) Hybrid(in Input) Output {
 	out.V4, out.V6 = fixedTables(pre, forward, input, sg), fixedTables(pre, forward, input, sg)
 	out.V4[1].Chains = append(out.V4[1].Chains, v4...)
 	out.V6[1].Chains = append(out.V6[1].Chains, v6...)
-	out.Sets, out.MemberProblems = buildSets(used, in.Members)
+	out.Sets, out.MemberProblems = c.sets.take(used, in.Members)
 	return out
 }
 
@@ -95,16 +98,20 @@ func (b *block) shut() *block {
 // blocks returns every port's share, sorted by the ports' ids, and forgets
 // ports that are gone.
 func (c *Cache) blocks(in Input) []*block {
+	c.lists.renew()
 	next := make(map[model.PortID]cached, len(in.Ports))
 	for i := range in.Ports {
 		p := &in.Ports[i]
-		old, ok := c.ports[p.View.ID]
-		if !ok || !current(&old.in, old.groups, p, in.Groups) {
-			rules := checkPort(p, in.Groups)
-			old = cached{in: *p, groups: groupsOf(p.View, in.Groups), block: rules.render()}
-			old.in.Routers = slices.Clone(p.Routers)
+		groups := c.lists.of(p.View.SecurityGroups, in.Groups)
+		e, ok := c.ports[p.View.ID]
+		switch {
+		case !ok || !e.in.same(p):
+			e = cached{in: p.kept(), groups: groups, rules: checkPort(p, groups)}
+			e.block = e.rules.render(nil)
+		case e.groups != groups:
+			e.regroup(groups)
 		}
-		next[p.View.ID] = old
+		next[p.View.ID] = e
 	}
 	c.ports = next
 	blocks := make([]*block, 0, len(next))
@@ -115,24 +122,24 @@ func (c *Cache) blocks(in Input) []*block {
 	return blocks
 }
 
-func groupsOf(v *model.PortView, groups map[model.SecurityGroupID]*model.GroupView) []*model.GroupView {
-	out := make([]*model.GroupView, len(v.SecurityGroups))
-	for i, id := range v.SecurityGroups {
-		out[i] = groups[id]
+// regroup puts the port under other rules of its groups.
+func (e *cached) regroup(groups *groupRules) {
+	e.groups = groups
+	if e.rules.mode == filtered {
+		e.rules.setGroups(groups)
+		e.block = e.rules.render(e.block)
 	}
-	return out
 }
 
-// current reports whether what was made of old and its groups follows from p too.
-func current(old *PortInput, had []*model.GroupView, p *PortInput, groups map[model.SecurityGroupID]*model.GroupView) bool {
-	if old.View != p.View || old.Network != p.Network || old.Zone != p.Zone || old.Tap != p.Tap || old.QVB != p.QVB || old.OFPort != p.OFPort ||
-		!slices.Equal(old.Routers, p.Routers) {
-		return false
-	}
-	for i, id := range p.View.SecurityGroups {
-		if had[i] != groups[id] {
-			return false
-		}
-	}
-	return true
+// same reports whether what was made of a port follows from q too, if its groups' rules are the same.
+func (p *PortInput) same(q *PortInput) bool {
+	return p.View == q.View && p.Network == q.Network && p.Zone == q.Zone && p.Tap == q.Tap && p.QVB == q.QVB && p.OFPort == q.OFPort &&
+		slices.Equal(p.Routers, q.Routers)
+}
+
+// kept returns a copy to remember.
+func (p *PortInput) kept() PortInput {
+	k := *p
+	k.Routers = slices.Clone(p.Routers)
+	return k
 }

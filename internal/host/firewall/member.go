@@ -23,14 +23,6 @@ import (
 //
 // An address in several groups has one flow with a conjunction for each.
 
-// MemberStep leads from the flows of a host's members before an input to those
-// after it.
-type MemberStep struct {
-	From, To uint64 // numbers of states; equal if nothing has changed
-	Add, Del []flow.Flow
-	Total    int // flows after it
-}
-
 // setUse says how rules use a set, one bit each: direction, family, stateful or
 // stateless.
 type setUse uint8
@@ -95,7 +87,7 @@ type memberFlows struct {
 	uses     map[model.UUID]setUse
 	ids      map[model.UUID]uint32
 	renamed  bool // uses or ids have changed since the last step
-	seen     map[model.MemberKey]*model.MemberView
+	seen     seenMembers
 	at       map[netip.Prefix][]membership
 	problems map[model.MemberKey]error
 	old      []flow.Flow // before a change of uses or ids
@@ -119,14 +111,12 @@ func (m *memberFlows) use(uses map[model.UUID]setUse, ids map[model.UUID]uint32)
 	m.uses, m.ids = uses, ids
 }
 
-// step takes over the members of a view.
-func (m *memberFlows) step(members map[model.MemberKey]*model.MemberView) MemberStep {
-	s := MemberStep{From: m.state}
+// step takes over the members of a view, and returns what that changes.
+func (m *memberFlows) step(members map[model.MemberKey]*model.MemberView) flow.Step {
+	s := flow.Step{From: m.state}
 	if m.renamed {
-		m.seen, m.at, m.problems = map[model.MemberKey]*model.MemberView{}, map[netip.Prefix][]membership{}, map[model.MemberKey]error{}
-		for key, v := range members {
-			m.put(key, v, nil)
-		}
+		m.seen, m.at, m.problems = seenMembers{}, map[netip.Prefix][]membership{}, map[model.MemberKey]error{}
+		m.seen.follow(members, m.used, func(key model.MemberKey, _, now *model.MemberView) { m.change(key, nil, now, nil) })
 		all := m.all()
 		s.Add, s.Del = flow.Diff(all, m.old, nil)
 		m.old, m.renamed, m.total = nil, false, len(all)
@@ -143,32 +133,8 @@ func (m *memberFlows) step(members map[model.MemberKey]*model.MemberView) Member
 // follow takes over the members that differ from those seen before.
 func (m *memberFlows) follow(members map[model.MemberKey]*model.MemberView) (add, del []flow.Flow) {
 	before := map[netip.Prefix][]membership{} // of the addresses touched
-	kept := 0
-	for key, v := range members {
-		if m.uses[key.Set] == 0 {
-			continue
-		}
-		old, had := m.seen[key]
-		if had {
-			kept++
-		}
-		if old == v && had {
-			continue
-		}
-		m.drop(key, before)
-		m.put(key, v, before)
-		if !had {
-			kept++
-		}
-	}
-	if kept != len(m.seen) {
-		for key := range m.seen {
-			if members[key] == nil {
-				m.drop(key, before)
-			}
-		}
-	}
-	for _, p := range slices.SortedFunc(maps.Keys(before), comparePrefix) {
+	m.seen.follow(members, m.used, func(key model.MemberKey, old, now *model.MemberView) { m.change(key, old, now, before) })
+	for _, p := range slices.SortedFunc(maps.Keys(before), table.ComparePrefix) {
 		now, then := m.flows(p, m.at[p]), m.flows(p, before[p])
 		m.total += len(now) - len(then)
 		a, d := flow.Diff(now, then, nil)
@@ -177,33 +143,22 @@ func (m *memberFlows) follow(members map[model.MemberKey]*model.MemberView) (add
 	return add, del
 }
 
-// put adds a member of a set in use.
-func (m *memberFlows) put(key model.MemberKey, v *model.MemberView, before map[netip.Prefix][]membership) {
-	if m.uses[key.Set] == 0 {
-		return
+func (m *memberFlows) used(set model.UUID) bool { return m.uses[set] != 0 }
+
+// change puts a member of a set in use in the place of what it was.
+func (m *memberFlows) change(key model.MemberKey, old, now *model.MemberView, before map[netip.Prefix][]membership) {
+	delete(m.problems, key)
+	for _, p := range prefixesOf(old) {
+		if usable(p) {
+			m.count(p.Masked(), key.Set, -1, before)
+		}
 	}
-	m.seen[key] = v
-	for _, p := range v.Prefixes {
+	for _, p := range prefixesOf(now) {
 		if !usable(p) {
 			m.problems[key] = errors.Join(m.problems[key], fmt.Errorf("member %s: %w", p, errMember))
 			continue
 		}
 		m.count(p.Masked(), key.Set, 1, before)
-	}
-}
-
-// drop takes a member away.
-func (m *memberFlows) drop(key model.MemberKey, before map[netip.Prefix][]membership) {
-	v := m.seen[key]
-	if v == nil {
-		return
-	}
-	delete(m.seen, key)
-	delete(m.problems, key)
-	for _, p := range v.Prefixes {
-		if usable(p) {
-			m.count(p.Masked(), key.Set, -1, before)
-		}
 	}
 }
 
@@ -277,15 +232,8 @@ func memberMatch(p netip.Prefix, t uint8, stateless bool) flow.Match {
 // all lists the flows of all members, in order of their addresses.
 func (m *memberFlows) all() []flow.Flow {
 	var out []flow.Flow
-	for _, p := range slices.SortedFunc(maps.Keys(m.at), comparePrefix) {
+	for _, p := range slices.SortedFunc(maps.Keys(m.at), table.ComparePrefix) {
 		out = append(out, m.flows(p, m.at[p])...)
 	}
 	return out
-}
-
-func comparePrefix(a, b netip.Prefix) int {
-	if c := a.Addr().Compare(b.Addr()); c != 0 {
-		return c
-	}
-	return a.Bits() - b.Bits()
 }

@@ -31,7 +31,7 @@ type NativeOutput struct {
 	// before if nothing of it has changed.
 	Flows []flow.Flow
 	// Members is what has changed of the flows that list the members.
-	Members MemberStep
+	Members flow.Step
 	// Problems tells what is wrong with a port; what is right of it is in force. A
 	// port that has a *PortError passes nothing.
 	Problems map[model.PortID]error
@@ -44,6 +44,7 @@ type NativeOutput struct {
 // concurrent use. With or without it the flows are the same.
 type FlowCache struct {
 	ports    map[model.PortID]cachedFlows
+	lists    groupLists
 	flows    []flow.Flow
 	problems map[model.PortID]error
 	members  memberFlows
@@ -51,7 +52,7 @@ type FlowCache struct {
 
 type cachedFlows struct {
 	in     PortInput
-	groups []*model.GroupView
+	groups *groupRules
 	flows  *portFlows
 }
 
@@ -70,17 +71,18 @@ func (c *FlowCache) AllMembers() []flow.Flow { return c.members.all() }
 // refresh renders the ports that have changed, forgets those that are gone, and
 // reports whether there were any.
 func (c *FlowCache) refresh(in Input) (changed bool) {
+	c.lists.renew()
 	next := make(map[model.PortID]cachedFlows, len(in.Ports))
 	for i := range in.Ports {
 		p := &in.Ports[i]
-		old, ok := c.ports[p.View.ID]
-		if !ok || !current(&old.in, old.groups, p, in.Groups) {
+		groups := c.lists.of(p.View.SecurityGroups, in.Groups)
+		e, ok := c.ports[p.View.ID]
+		if !ok || e.groups != groups || !e.in.same(p) {
 			changed = true
-			rules := checkPort(p, in.Groups)
-			old = cachedFlows{in: *p, groups: groupsOf(p.View, in.Groups), flows: rules.flows()}
-			old.in.Routers = slices.Clone(p.Routers)
+			rules := checkPort(p, groups)
+			e = cachedFlows{in: p.kept(), groups: groups, flows: rules.flows()}
 		}
-		next[p.View.ID] = old
+		next[p.View.ID] = e
 	}
 	changed = changed || len(next) != len(c.ports)
 	c.ports = next

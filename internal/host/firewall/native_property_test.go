@@ -41,7 +41,7 @@ func TestFollowingStepsEqualsStartingFromScratch(t *testing.T) {
 		for range rapid.IntRange(1, 6).Draw(t, "changes") {
 			switch rapid.IntRange(0, 3).Draw(t, "change") {
 			case 0:
-				in = plugged(world(t))
+				in = plugged(step(t, in))
 			default: // members only: they come, go, and change their addresses
 				in.Members = maps.Clone(in.Members)
 				for key := range in.Members {

@@ -31,8 +31,9 @@ type endpoint struct {
 // NewPolicy reads the ports, groups and members of a host.
 func NewPolicy(in Input) *Policy {
 	p := &Policy{fixed: map[endpoint][]*portRules{}, paired: map[uint16][]*portRules{}, members: map[setKey]memberSet{}}
+	var lists groupLists
 	for i := range in.Ports {
-		rules := checkPort(&in.Ports[i], in.Groups)
+		rules := checkPort(&in.Ports[i], lists.of(in.Ports[i].View.SecurityGroups, in.Groups))
 		if rules.mode == open || rules.stateless || rules.zone == 0 {
 			continue // not tracked
 		}
@@ -41,10 +42,8 @@ func NewPolicy(in Input) *Policy {
 			p.fixed[e] = append(p.fixed[e], &rules)
 		}
 		p.paired[rules.zone] = append(p.paired[rules.zone], &rules)
-		for _, m := range rules.rules {
-			if !m.set.IsZero() {
-				p.members[setKey{m.set, m.family}] = memberSet{}
-			}
+		for _, k := range rules.sets {
+			p.members[k] = memberSet{}
 		}
 	}
 	for key, m := range in.Members {

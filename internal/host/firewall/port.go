@@ -25,21 +25,20 @@ const (
 // portRules is a port that has been checked: the text and the decisions of
 // Policy both follow from it.
 type portRules struct {
-	id        model.PortID
-	mode      mode
-	stateless bool
-	zone      uint16
-	tap, qvb  string
-	mac       model.MAC
-	pairs     []pair
-	dhcp      []netip.Addr // who may send DHCP replies
-	routers   []netip.Addr // who may send router advertisements
-	services  []service
-	ofport    uint32 // on br-int, for flows
-	rules     []match
-	ruleIDs   []model.SecurityGroupRuleID // of rules
-	groups    []model.SecurityGroupID     // of rules
-	problem   error
+	*groupRules // without any when the mode is not filtered
+
+	id       model.PortID
+	mode     mode
+	zone     uint16
+	tap, qvb string
+	mac      model.MAC
+	pairs    []pair
+	dhcp     []netip.Addr // who may send DHCP replies
+	routers  []netip.Addr // who may send router advertisements
+	services []service
+	ofport   uint32  // on br-int, for flows
+	wrong    []error // what is wrong with the port itself
+	problem  error
 }
 
 // pair is a source that the port may send from. A prefix of length 0 is any
@@ -49,12 +48,12 @@ type pair struct {
 	mac    model.MAC
 }
 
-// checkPort reads a port and its groups. It never fails: what is wrong is in
+// checkPort reads a port and the rules of its groups. It never fails: what is wrong is in
 // the problem, and the port is shut as far as needed.
-func checkPort(in *PortInput, groups map[model.SecurityGroupID]*model.GroupView) portRules {
+func checkPort(in *PortInput, rules *groupRules) portRules {
 	v := in.View
 	suffix := v.ID.DeviceSuffix()
-	p := portRules{id: v.ID, zone: in.Zone, ofport: in.OFPort, tap: "tap" + suffix, qvb: "qvb" + suffix, mac: v.MAC}
+	p := portRules{groupRules: &groupRules{}, id: v.ID, zone: in.Zone, ofport: in.OFPort, tap: "tap" + suffix, qvb: "qvb" + suffix, mac: v.MAC}
 	why := ""
 	switch {
 	case in.Tap != "" && !isDevice(in.Tap), in.QVB != "" && !isDevice(in.QVB):
@@ -82,43 +81,17 @@ func checkPort(in *PortInput, groups map[model.SecurityGroupID]*model.GroupView)
 		p.mode = open
 		return p
 	}
-	var problems []error
-	p.pairs, problems = pairsOf(v)
+	p.pairs, p.wrong = pairsOf(v)
 	p.dhcp, p.routers = serversOf(in)
 	p.services = servicesOf(in)
-	problems = append(problems, p.readGroups(v, groups)...)
-	p.problem = errors.Join(problems...)
+	p.setGroups(rules)
 	return p
 }
 
-// readGroups collects the rules of the port's groups, each once. The port is
-// stateless when all of its groups are (the API does not mix them).
-func (p *portRules) readGroups(v *model.PortView, groups map[model.SecurityGroupID]*model.GroupView) (problems []error) {
-	seen := map[match]bool{}
-	stateful, stateless := false, false
-	for _, id := range v.SecurityGroups {
-		g := groups[id]
-		if g == nil {
-			stateful = true
-			problems = append(problems, &GroupError{id})
-			continue
-		}
-		stateful, stateless = stateful || g.Stateful, stateless || !g.Stateful
-		for i := range g.Rules {
-			m, err := compile(&g.Rules[i])
-			if err != nil {
-				problems = append(problems, err)
-				continue
-			}
-			if m.neverSeen() || seen[m] {
-				continue
-			}
-			seen[m] = true
-			p.rules, p.ruleIDs, p.groups = append(p.rules, m), append(p.ruleIDs, g.Rules[i].ID), append(p.groups, id)
-		}
-	}
-	p.stateless = stateless && !stateful
-	return problems
+// setGroups puts a filtered port under the rules of its groups.
+func (p *portRules) setGroups(rules *groupRules) {
+	p.groupRules = rules
+	p.problem = errors.Join(slices.Concat(p.wrong, rules.problems)...)
 }
 
 // pairsOf lists what the port may send from: its addresses with its MAC, its
@@ -216,6 +189,7 @@ func isDevice(name string) bool {
 // block is a port's share of the tables.
 type block struct {
 	id                      model.PortID
+	of                      *groupRules
 	pre, forward, input, sg []table.Rule // the same in both families
 	v4, v6                  []table.Chain
 	sets                    []setKey
@@ -227,28 +201,45 @@ func (p *portRules) in() string  { return prefix + "i" + p.id.ChainSuffix() }
 func (p *portRules) out() string { return prefix + "o" + p.id.ChainSuffix() }
 func (p *portRules) src() string { return prefix + "s" + p.id.ChainSuffix() }
 
-// render writes the port's share.
-func (p *portRules) render() *block {
-	b := &block{id: p.id, problem: p.problem, pre: p.tracking()}
+// render writes the port's share. Had is the share that it had with other rules of its groups, nil if it has changed itself:
+// what is in both is taken from there.
+func (p *portRules) render(had *block) *block {
+	b := &block{id: p.id, of: p.groupRules, problem: p.problem, sets: p.sets}
+	if had != nil {
+		b.pre, b.forward, b.input, b.sg, b.tap = had.pre, had.forward, had.input, had.sg, had.tap
+	} else {
+		p.jumps(b)
+	}
+	if had == nil || had.of.stateless != p.stateless {
+		b.pre = p.tracking()
+	}
+	if p.mode != open {
+		b.v4, b.v6 = p.chains(table.IPv4, had), p.chains(table.IPv6, had)
+	}
+	return b
+}
+
+// jumps lead the port's packets to its chains.
+func (p *portRules) jumps(b *block) {
 	toPort, fromPort := "-m physdev --physdev-out "+p.tap+" --physdev-is-bridged ", "-m physdev --physdev-in "+p.tap+" --physdev-is-bridged "
 	rule := func(parts ...string) table.Rule { return table.Rule(strings.Join(parts, "")) }
 	if p.mode == open {
 		b.forward = []table.Rule{rule(toPort, commentPortSecOff, "-j ACCEPT"), rule(fromPort, commentPortSecOff, "-j ACCEPT")}
 		b.input = []table.Rule{rule(fromPort, commentPortSecOff, "-j ACCEPT")}
-		return b
+		return
 	}
 	b.tap = p.tap
 	b.forward = []table.Rule{rule(toPort, commentToSG, "-j ", chainSG), rule(fromPort, commentToSG, "-j ", chainSG)}
 	b.input = []table.Rule{rule(fromPort, commentInput, "-j ", p.out())}
 	b.sg = []table.Rule{rule(toPort, commentToPort, "-j ", p.in()), rule(fromPort, commentToPort, "-j ", p.out())}
-	b.v4, b.v6 = p.chains(table.IPv4), p.chains(table.IPv6)
-	for i := range p.rules {
-		m := &p.rules[i]
-		if k := (setKey{m.set, m.family}); !m.set.IsZero() && !slices.Contains(b.sets, k) {
-			b.sets = append(b.sets, k)
-		}
+}
+
+// chains are those that the block has of a family.
+func (b *block) chains(f table.Family) []table.Chain {
+	if f == table.IPv4 {
+		return b.v4
 	}
-	return b
+	return b.v6
 }
 
 // tracking sends the port's packets to its conntrack zone, or past connection
@@ -269,16 +260,29 @@ func (p *portRules) tracking() []table.Rule {
 	}
 }
 
-func (p *portRules) chains(f table.Family) []table.Chain {
+// chains writes the port's chains of a family; see render.
+func (p *portRules) chains(f table.Family, had *block) []table.Chain {
 	closed := []table.Rule{ruleUnmatched}
 	if p.mode == shut {
 		return []table.Chain{{Name: p.in(), Rules: closed}, {Name: p.out(), Rules: closed}}
 	}
-	return []table.Chain{
-		{Name: p.in(), Rules: p.ingress(f), Fallback: closed},
-		{Name: p.out(), Rules: p.egress(f), Fallback: closed},
-		{Name: p.src(), Rules: p.sources(f), Fallback: []table.Rule{ruleNoPair}},
+	var out []table.Chain
+	if had != nil {
+		out = slices.Clone(had.chains(f))
+	} else {
+		out = []table.Chain{
+			{Name: p.in(), Fallback: closed},
+			{Name: p.out(), Fallback: closed},
+			{Name: p.src(), Rules: p.sources(f), Fallback: []table.Rule{ruleNoPair}},
+		}
 	}
+	if had == nil || !had.of.sameChain(p.groupRules, f, model.Ingress) {
+		out[0].Rules = p.ingress(f)
+	}
+	if had == nil || !had.of.sameChain(p.groupRules, f, model.Egress) {
+		out[1].Rules = p.egress(f)
+	}
+	return out
 }
 
 // service is one that the host itself has for the port's guest, whatever the groups' rules say, as DHCP.
@@ -303,14 +307,6 @@ func servicesOf(in *PortInput) []service {
 	return out
 }
 
-// allowsAll reports that a rule of the groups lets everything of a family pass in a direction, as the
-// default group's do for egress: then services need no rules of their own.
-func (p *portRules) allowsAll(f table.Family, d model.Direction) bool {
-	return slices.ContainsFunc(p.rules, func(m match) bool {
-		return m.direction == d && m.family == f && m.protocol == model.ProtocolAny && !m.remote.IsValid() && m.set.IsZero()
-	})
-}
-
 // serviceRules are the rules that let packets to the services pass, or those from them.
 func (p *portRules) serviceRules(f table.Family, from bool) (rules []table.Rule) {
 	addr, port := "-d ", " --dport "
@@ -328,7 +324,7 @@ func (p *portRules) serviceRules(f table.Family, from bool) (rules []table.Rule)
 
 // ingress is the chain of packets to the guest.
 func (p *portRules) ingress(f table.Family) []table.Rule {
-	rules := make([]table.Rule, 0, 8+len(p.rules))
+	rules := make([]table.Rule, 0, 8+len(p.texts[sideOf(f, model.Ingress)]))
 	if f == table.IPv6 {
 		rules = append(rules,
 			"-p ipv6-icmp -m icmp6 --icmpv6-type 130 -j RETURN",
@@ -358,7 +354,7 @@ func (p *portRules) ingress(f table.Family) []table.Rule {
 
 // egress is the chain of packets from the guest.
 func (p *portRules) egress(f table.Family) []table.Rule {
-	rules := make([]table.Rule, 0, 24+len(p.rules))
+	rules := make([]table.Rule, 0, 20+len(p.texts[sideOf(f, model.Egress)]))
 	spoof := table.Rule("-j " + p.src())
 	macs := macsOf(p.mac, p.pairs)
 	if f == table.IPv4 {
@@ -397,11 +393,7 @@ func (p *portRules) egress(f table.Family) []table.Rule {
 
 // finish appends the groups' rules and the end of a port's chain.
 func (p *portRules) finish(rules []table.Rule, f table.Family, d model.Direction) []table.Rule {
-	for i := range p.rules {
-		if m := &p.rules[i]; m.family == f && m.direction == d {
-			rules = append(rules, m.text())
-		}
-	}
+	rules = append(rules, p.texts[sideOf(f, d)]...)
 	if !p.stateless {
 		rules = append(rules, ruleInvalid)
 	}

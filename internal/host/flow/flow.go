@@ -79,3 +79,10 @@ func Diff(want, have []Flow, mine func(Flow) bool) (add, del []Flow) {
 	}
 	return add, del
 }
+
+// Step leads from one state of a list of flows to another, for lists that change little.
+type Step struct {
+	From, To uint64 // numbers of states; equal if nothing has changed
+	Add, Del []Flow // Add replaces what has the same key
+	Total    int    // flows after it
+}

@@ -161,7 +161,7 @@ func TestALookWritesNothing(t *testing.T) {
 				t.Error("not as left:", err)
 			}
 		}
-		if m.seen == (seen{}) {
+		if m.seen.Load() == nil {
 			t.Error("what was seen is not remembered")
 		}
 		if n := m.Stats().Writes - before; n != 0 {
@@ -188,7 +188,7 @@ func TestHandMadeChangesAreUndone(t *testing.T) {
 			"nft delete element bridge weft-llc ports '{ tap" + in1.Ports[0].View.ID.DeviceSuffix() + " }'", "nft add element bridge weft-llc ports '{ lo }'",
 			tool + " -A neutron-openvswi-sg-fallback -j ACCEPT", tool + " -N neutron-openvswi-ideadbeef-0",
 		} {
-			if m.Look()(context.Background()); m.seen == (seen{}) {
+			if m.Look()(context.Background()); m.seen.Load() == nil {
 				t.Errorf("before %s: not as left", damage)
 			}
 			filtertest.Sh(t, filtertest.In(ns, damage))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -74,16 +75,26 @@ func (e *CommandError) Unwrap() error { return e.Err }
 
 // run executes a command in the namespace and returns what it prints.
 func (n namespace) run(ctx context.Context, stdin, name string, args ...string) (string, error) {
-	var out, errs bytes.Buffer
+	var out strings.Builder
+	err := n.runTo(ctx, &out, stdin, name, args...)
+	if err != nil {
+		return "", err
+	}
+	return out.String(), nil
+}
+
+// runTo is run that writes what the command prints.
+func (n namespace) runTo(ctx context.Context, out io.Writer, stdin, name string, args ...string) error {
+	var errs bytes.Buffer
 	err := n.do(func() error {
 		cmd := exec.CommandContext(ctx, name, args...)
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), out, &errs
 		return cmd.Run()
 	})
 	if err != nil {
-		return "", &CommandError{Command: strings.Join(append([]string{name}, args...), " "), Stderr: errs.String(), Err: err}
+		return &CommandError{Command: strings.Join(append([]string{name}, args...), " "), Stderr: errs.String(), Err: err}
 	}
-	return out.String(), nil
+	return nil
 }
 
 // tools are the commands of one backend.

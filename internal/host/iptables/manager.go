@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -47,7 +48,7 @@ type Manager struct {
 	stats    counters
 
 	seed maphash.Seed
-	seen seen // owned by the function that Look returns
+	seen atomic.Pointer[seen]
 }
 
 // refusal names a chain's content that the kernel did not take.
@@ -148,75 +149,76 @@ func (m *Manager) Stats() Stats {
 // Read returns what the kernel has: the tables that we write to, and all sets
 // of type hash:net.
 func (m *Manager) Read(ctx context.Context) (State, error) {
-	text, err := m.save(ctx)
+	have, _, err := m.read(ctx, State{})
+	return have, err
+}
+
+// read returns what the kernel has, and its sum. Rules that are expected are not made once more.
+func (m *Manager) read(ctx context.Context, expected State) (s State, sum uint64, err error) {
+	v4, v6 := m.names.Parser(textsOf(expected.V4)), m.names.Parser(textsOf(expected.V6))
+	var sets, frames strings.Builder
+	sums := newSummers(m.seed)
+	err = m.saveTo(ctx, outputs{
+		v4: io.MultiWriter(&sums[0], v4), v6: io.MultiWriter(&sums[1], v6),
+		sets: io.MultiWriter(&sums[2], &sets), frames: io.MultiWriter(&sums[3], &frames),
+	})
 	if err != nil {
-		return State{}, err
+		return s, 0, err
 	}
-	return m.parse(text)
-}
-
-// saved is the kernel's state as the commands print it.
-type saved struct{ v4, v6, sets, frames string }
-
-func (m *Manager) save(ctx context.Context) (s saved, err error) {
-	m.stats.reads.Add(1)
-	g, ctx := errgroup.WithContext(ctx)
-	read := func(into *string, name string, args ...string) {
-		g.Go(func() (err error) {
-			*into, err = m.ns.run(ctx, "", name, args...)
-			return err
-		})
-	}
-	read(&s.v4, m.tools.save4)
-	if m.layout.Bridges || m.ns.hasIPv6Tables(m.backend) {
-		read(&s.v6, m.tools.save6)
-	}
-	if m.layout.Bridges {
-		read(&s.sets, "ipset", "save")
-		if !m.noFrames {
-			read(&s.frames, "nft", "-j", "list", "ruleset", "bridge")
-		}
-	}
-	return s, g.Wait()
-}
-
-func (m *Manager) parse(text saved) (s State, err error) {
-	rules := func(text, command string) table.Ruleset {
-		all, failed := m.names.Parse(text)
+	rules := func(p *table.Parser, command string) table.Ruleset {
+		all, failed := p.Ruleset()
 		if failed != nil {
 			err = fmt.Errorf("reading the output of %s: %w", command, failed)
 		}
 		return slices.DeleteFunc(all, func(t table.Table) bool { return !slices.Contains(m.layout.Tables, t.Name) })
 	}
-	s.V4, s.V6 = rules(text.v4, m.tools.save4), rules(text.v6, m.tools.save6)
+	s.V4, s.V6 = rules(v4, m.tools.save4), rules(v6, m.tools.save6)
 	if err != nil {
-		return s, err
+		return s, 0, err
 	}
-	if s.Sets, err = table.ParseSets(text.sets); err != nil {
-		return s, fmt.Errorf("reading the output of ipset save: %w", err)
+	if s.Sets, err = table.ParseSets(sets.String()); err != nil {
+		return s, 0, fmt.Errorf("reading the output of ipset save: %w", err)
 	}
-	s.frames, err = parseFrames(text.frames)
-	return s, err
+	if s.frames, err = parseFrames(frames.String()); err != nil {
+		return s, 0, err
+	}
+	return s, sums.sum(), nil
 }
 
-// sum is the same for the same rules and sets: comments, which hold the time, and the counters of chains do not count.
-func (s *saved) sum(seed maphash.Seed) uint64 {
-	var h maphash.Hash
-	h.SetSeed(seed)
-	for _, text := range []string{s.v4, s.v6, s.sets, s.frames} {
-		for line := range strings.Lines(text) {
-			switch line[0] {
-			case '#':
-			case ':':
-				chain, _, _ := strings.Cut(line, " [")
-				h.WriteString(chain + "\n")
-			default:
-				h.WriteString(line)
+// textsOf returns a ruleset's rules by their texts.
+func textsOf(r table.Ruleset) map[string]table.Rule {
+	out := map[string]table.Rule{}
+	for i := range r {
+		for j := range r[i].Chains {
+			for _, rule := range r[i].Chains[j].Rules {
+				out[string(rule)] = rule
 			}
 		}
-		h.WriteByte(0)
 	}
-	return h.Sum64()
+	return out
+}
+
+// outputs are what takes the kernel's state, as the commands print it.
+type outputs struct{ v4, v6, sets, frames io.Writer }
+
+// saveTo has the commands print the kernel's state.
+func (m *Manager) saveTo(ctx context.Context, to outputs) error {
+	m.stats.reads.Add(1)
+	g, ctx := errgroup.WithContext(ctx)
+	read := func(into io.Writer, name string, args ...string) {
+		g.Go(func() error { return m.ns.runTo(ctx, into, "", name, args...) })
+	}
+	read(to.v4, m.tools.save4)
+	if m.layout.Bridges || m.ns.hasIPv6Tables(m.backend) {
+		read(to.v6, m.tools.save6)
+	}
+	if m.layout.Bridges {
+		read(to.sets, "ipset", "save")
+		if !m.noFrames {
+			read(to.frames, "nft", "-j", "list", "ruleset", "bridge")
+		}
+	}
+	return g.Wait()
 }
 
 // Apply makes the kernel's state what is wanted. It compares with what it
@@ -232,13 +234,13 @@ func (m *Manager) Apply(ctx context.Context, want State) (Result, error) {
 	asked := want
 	m.want = &asked
 	res := Result{Refused: map[string]error{}, BadSets: map[string]error{}}
-	read := m.have == nil
+	read, sum := m.have == nil, uint64(0)
 	if read {
-		have, err := m.Read(ctx)
+		have, was, err := m.read(ctx, want)
 		if err != nil {
 			return res, err
 		}
-		m.have = &have
+		m.have, sum = &have, was
 	}
 	m.forgetRefusals(want)
 	want.V4, want.V6 = m.withFallbacks(table.IPv4, want.V4, &res), m.withFallbacks(table.IPv6, want.V6, &res)
@@ -247,6 +249,7 @@ func (m *Manager) Apply(ctx context.Context, want State) (Result, error) {
 	if change.Empty() {
 		if read { // hold what is wanted, not a second copy of the same text
 			m.have = m.after(have, want)
+			m.seen.Store(&seen{sum, m.stats.writes.Load()})
 		}
 		return res, nil
 	}
@@ -294,27 +297,28 @@ func (m *Manager) Look() func(context.Context) (asLeft bool, err error) {
 	}
 	want, writes := *m.want, m.stats.writes.Load()
 	return func(ctx context.Context) (bool, error) {
-		text, err := m.save(ctx)
-		if err != nil {
-			return false, err
+		if last := m.seen.Load(); last != nil && last.writes == writes { // a host at rest is not parsed again and again
+			sums := newSummers(m.seed)
+			if err := m.saveTo(ctx, outputs{&sums[0], &sums[1], &sums[2], &sums[3]}); err != nil {
+				return false, err
+			}
+			if last.sum == sums.sum() {
+				return true, nil
+			}
 		}
-		now := seen{text.sum(m.seed), writes}
-		if m.seen == now {
-			return true, nil // a host at rest is not parsed again and again
-		}
-		have, err := m.parse(text)
+		have, sum, err := m.read(ctx, want)
 		if err != nil {
 			return false, err
 		}
 		change := m.layout.Plan(have, want)
 		if change.Empty() {
-			m.seen = now
+			m.seen.Store(&seen{sum, writes})
 		}
 		return change.Empty(), nil
 	}
 }
 
-// seen is a state of the kernel that a look has found to be as it was left after so many writes.
+// seen is a state of the kernel that was found to be as it was left after so many writes.
 type seen struct{ sum, writes uint64 }
 
 // Verify reads the kernel's state and repairs what is not as the last Apply

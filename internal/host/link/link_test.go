@@ -363,6 +363,23 @@ func TestDeleteSeveral(t *testing.T) {
 	}
 }
 
+func TestNamesAreThoseOfTheList(t *testing.T) {
+	n := scratch(t, "nam")
+	for i := range 100 {
+		_, err := n.EnsureVeth(Veth{Name: fmt.Sprintf("p%d", i), Peer: fmt.Sprintf("fifteen-long-%02d", i)})
+		ok(t, err)
+	}
+	links, err := n.List()
+	ok(t, err)
+	var want []string
+	for _, l := range links {
+		want = append(want, l.Name)
+	}
+	if got, err := n.Names(); err != nil || !slices.Equal(got, want) {
+		t.Errorf("names %v (%v), want %v", got, err, want)
+	}
+}
+
 func TestCountersCount(t *testing.T) {
 	n := scratch(t, "cnt")
 	ok(t, n.SetUp("lo"))

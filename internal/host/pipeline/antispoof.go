@@ -76,7 +76,7 @@ func (b *builder) antiSpoof(n *network, p port, cookie uint64) {
 	own := func(m flow.Match) {
 		b.brInt(cookie, IntNeighbours, prioOwn, from(m), flow.GotoTable{Table: IntSource})
 	}
-	advertised := map[netip.Prefix]bool{}
+	var targets []netip.Prefix
 	for _, id := range identities(p.view) {
 		if id.prefix.Addr().Is4() {
 			own(flow.MatchARP().Prefix(flow.ARPSPA, id.prefix).MAC(flow.ARPSHA, hw(id.mac)))
@@ -84,10 +84,10 @@ func (b *builder) antiSpoof(n *network, p port, cookie uint64) {
 		}
 		advert := icmpv6(neighborAdvert).Prefix(flow.NDTarget, id.prefix)
 		own(advert.MAC(flow.NDTLL, hw(id.mac)))
-		if !advertised[id.prefix] { // the option with the link-layer address may be missing; it is then zero
+		if !slices.Contains(targets, id.prefix) { // another of the port's MACs may have the same address
+			targets = append(targets, id.prefix)
 			own(advert.MAC(flow.NDTLL, hw(model.MAC{})))
 		}
-		advertised[id.prefix] = true
 	}
 	macs := macsOf(p.view)
 	for _, mac := range macs {

@@ -107,8 +107,12 @@ func (b *builder) tunPeer(n *network, p *model.PeerView) {
 			continue
 		}
 		if !n.claim(addr) {
+			b.clash = true
 			b.problem(model.KindPeer, p.PortID.UUID, "another peer on the network has address %s", addr)
 			continue
+		}
+		if b.sink != nil {
+			b.sink.claims = append(b.sink.claims, addr)
 		}
 		b.brTun(c, TunARP, prioIn, flow.MatchARP().Uint(flow.ARPOp, 1).Vlan(n.vlan).Addr(flow.ARPTPA, addr),
 			answerARP(p.MAC, addr)...)

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -198,48 +197,6 @@ func (b *builder) reservedIntPort(ofport uint32) bool {
 		}
 	}
 	return false
-}
-
-// checkPeers hands peers to their networks and finds the tunnels to them.
-func (b *builder) checkPeers(networks map[model.NetworkID]*network) {
-	wanted := b.legTunnels()
-	macs := maps.Clone(b.legMACs)
-	for _, id := range sortedKeys(b.in.Peers, comparePorts) {
-		v := b.in.Peers[id]
-		n := networks[v.NetworkID]
-		switch {
-		case n == nil:
-			continue // the network has told why
-		case !isUnicast(v.MAC):
-			b.problem(model.KindPeer, id.UUID, "%s is not a MAC address that a port can have", v.MAC)
-			continue
-		case macs[onNetwork{v.NetworkID, v.MAC}]:
-			b.problem(model.KindPeer, id.UUID, "another peer on the network has MAC %s", v.MAC)
-			continue
-		}
-		if n.tunnelled() {
-			if !v.Tunnel.IsValid() || v.Tunnel == b.in.Local.TunnelAddr {
-				b.problem(model.KindPeer, id.UUID, "no tunnel leads to address %q", v.Tunnel)
-				continue
-			}
-			if b.in.Local.TunnelAddr.IsValid() {
-				t := Tunnel{n.view.Segment.Type, v.Tunnel}
-				wanted[t] = true
-				if ofport := b.in.Local.Tunnels[t]; ofport != 0 && !slices.Contains(n.remotes, ofport) {
-					n.remotes = append(n.remotes, ofport)
-				}
-			}
-		}
-		macs[onNetwork{v.NetworkID, v.MAC}] = true
-		n.peers = append(n.peers, v)
-	}
-	for _, n := range b.networks {
-		slices.Sort(n.remotes)
-	}
-	for t := range wanted {
-		b.out.Tunnels = append(b.out.Tunnels, t)
-	}
-	slices.SortFunc(b.out.Tunnels, compareTunnels)
 }
 
 func comparePorts(x, y model.PortID) int { return x.Compare(y.UUID) }

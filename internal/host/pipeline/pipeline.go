@@ -84,6 +84,10 @@ type Output struct {
 	BrTun    []flow.Flow
 	Physical map[string][]flow.Flow // by bridge
 
+	// IntPeers and TunPeers lead to the flows of peers from those of the Output before, when a Cache has made this one:
+	// then they are not in BrInt and BrTun.
+	IntPeers, TunPeers flow.Step
+
 	// Meters of br-int shall exist before its flows do: one for each port that asks the agent, with its OpenFlow number.
 	Meters []uint32
 	// Tunnels shall exist: one for each type and host that shares a network.
@@ -107,6 +111,12 @@ type Problem struct {
 // be honoured is left out, told in Problems, and harms no other.
 func Compute(in Input) Output {
 	b := newBuilder(in)
+	b.build()
+	return b.output()
+}
+
+// build makes all flows.
+func (b *builder) build() {
 	b.intFixed()
 	b.tunFixed()
 	b.phyFixed()
@@ -121,12 +131,7 @@ func Compute(in Input) Output {
 			b.intPort(n, p)
 		}
 		for _, p := range n.peers {
-			if n.open {
-				b.intPeer(n, p)
-			}
-			if in.L2Population && n.tunnelled() {
-				b.tunPeer(n, p)
-			}
+			b.peer(n, p)
 		}
 		for i := range n.legs {
 			b.remoteLeg(n, &n.legs[i])
@@ -140,7 +145,6 @@ func Compute(in Input) Output {
 		b.route(d)
 	}
 	b.serveAtPorts(routers)
-	return b.output()
 }
 
 // network is a network of the input with all that belongs to it, checked.
@@ -160,7 +164,8 @@ type network struct {
 	advertised bool
 	ports      []port // wired, in order of their ids
 	peers      []*model.PeerView
-	legs       []leg    // of routers, here or elsewhere
+	legs       []leg // of routers, here or elsewhere
+	routed     []routedTo
 	remotes    []uint32 // tunnel ports of hosts with a port on the network, in order
 	atPorts    []atPort
 	claimed    map[netip.Addr]bool // answered by TunARP
@@ -195,18 +200,25 @@ type port struct {
 type builder struct {
 	in       Input
 	networks []*network // in order of their local VLAN ids
+	byID     map[model.NetworkID]*network
 	legMACs  map[onNetwork]bool
 	used     map[uint32]model.PortID // numbers of br-int, and whose they are
-	out      Output
+	peerMACs map[onNetwork]bool      // legMACs included
+	behind   map[behind]int
+	// clash: an object goes without something because another has it. When that one goes, the first would get it.
+	clash  bool
+	shares map[model.PortID]*share // of peers; nil: their flows go where all others go
+	sink   *share                  // whose flows are being made
+	out    Output
 }
 
 func newBuilder(in Input) *builder {
-	b := &builder{in: in, legMACs: map[onNetwork]bool{}, used: map[uint32]model.PortID{}, out: Output{Physical: map[string][]flow.Flow{}}}
-	byID := b.checkNetworks()
-	b.checkLegs(byID)
-	b.checkPorts(byID)
-	b.checkAtPorts(byID)
-	b.checkPeers(byID)
+	b := &builder{in: in, legMACs: map[onNetwork]bool{}, used: map[uint32]model.PortID{}, behind: map[behind]int{}, out: Output{Physical: map[string][]flow.Flow{}}}
+	b.byID = b.checkNetworks()
+	b.checkLegs(b.byID)
+	b.checkPorts(b.byID)
+	b.checkAtPorts(b.byID)
+	b.checkPeers()
 	return b
 }
 
@@ -246,11 +258,19 @@ func (b *builder) waiting(kind model.ObjectKind, id model.UUID, reason string) {
 }
 
 func (b *builder) brInt(cookie uint64, table uint8, priority uint16, m flow.Match, actions ...flow.Action) {
-	b.out.BrInt = append(b.out.BrInt, flow.Flow{Table: table, Priority: priority, Cookie: cookie, Match: m, Actions: actions})
+	into := &b.out.BrInt
+	if b.sink != nil {
+		into = &b.sink.brInt
+	}
+	*into = append(*into, flow.Flow{Table: table, Priority: priority, Cookie: cookie, Match: m, Actions: actions})
 }
 
 func (b *builder) brTun(cookie uint64, table uint8, priority uint16, m flow.Match, actions ...flow.Action) {
-	b.out.BrTun = append(b.out.BrTun, flow.Flow{Table: table, Priority: priority, Cookie: cookie, Match: m, Actions: actions})
+	into := &b.out.BrTun
+	if b.sink != nil {
+		into = &b.sink.brTun
+	}
+	*into = append(*into, flow.Flow{Table: table, Priority: priority, Cookie: cookie, Match: m, Actions: actions})
 }
 
 func (b *builder) brPhy(bridge string, cookie uint64, priority uint16, m flow.Match, actions ...flow.Action) {

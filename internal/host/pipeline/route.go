@@ -150,18 +150,8 @@ func (d *distributed) to(p netip.Prefix) flow.Match {
 // deliverRouted hands packets over to the known ports on a leg's network, as the router would: from the
 // leg's MAC, with one hop less to live.
 func (b *builder) deliverRouted(d *distributed, l routedLeg) {
-	deliver := func(kind model.ObjectKind, port model.PortID, mac model.MAC, addrs []netip.Addr) {
-		for _, a := range addrs {
-			a = a.Unmap()
-			dst := netip.PrefixFrom(a, a.BitLen())
-			if !l.view.Reaches(a) || d.taken(dst) {
-				continue
-			}
-			b.brInt(Cookie(kind, port.UUID), IntRouted, prioHop, d.to(dst),
-				flow.SetMAC(flow.EthSrc, hw(l.view.MAC)), flow.SetMAC(flow.EthDst, hw(mac)), flow.DecTTL{},
-				l.network.setReg(), flow.GotoTable{Table: IntRateLimit})
-		}
-	}
+	to := routedTo{d, l.view}
+	l.network.routed = append(l.network.routed, to)
 	for _, p := range l.network.ports {
 		if p.leg != nil {
 			continue
@@ -170,9 +160,41 @@ func (b *builder) deliverRouted(d *distributed, l routedLeg) {
 		for _, f := range p.view.FixedIPs {
 			addrs = append(addrs, f.Addr)
 		}
-		deliver(model.KindPort, p.view.ID, p.view.MAC, addrs)
+		b.routeTo(l.network, to, model.KindPort, p.view.ID, p.view.MAC, addrs)
 	}
 	for _, p := range l.network.peers {
-		deliver(model.KindPeer, p.PortID, p.MAC, p.Addrs)
+		b.as(p, func() { b.routePeer(l.network, to, p) })
+	}
+}
+
+// routedTo is a distributed router with the leg by which it reaches a network.
+type routedTo struct {
+	router *distributed
+	leg    *model.LegView
+}
+
+func (b *builder) routePeer(n *network, to routedTo, p *model.PeerView) {
+	b.routeTo(n, to, model.KindPeer, p.PortID, p.MAC, p.Addrs)
+}
+
+// routeTo hands packets over to one port.
+func (b *builder) routeTo(n *network, to routedTo, kind model.ObjectKind, port model.PortID, mac model.MAC, addrs []netip.Addr) {
+	d := to.router
+	for _, a := range addrs {
+		a = a.Unmap()
+		dst := netip.PrefixFrom(a, a.BitLen())
+		if !to.leg.Reaches(a) {
+			continue
+		}
+		if d.taken(dst) {
+			b.clash = true
+			continue
+		}
+		if b.sink != nil {
+			b.sink.routed = append(b.sink.routed, routedDst{d, dst})
+		}
+		b.brInt(Cookie(kind, port.UUID), IntRouted, prioHop, d.to(dst),
+			flow.SetMAC(flow.EthSrc, hw(to.leg.MAC)), flow.SetMAC(flow.EthDst, hw(mac)), flow.DecTTL{},
+			n.setReg(), flow.GotoTable{Table: IntRateLimit})
 	}
 }

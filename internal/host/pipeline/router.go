@@ -132,6 +132,7 @@ func (b *builder) remoteLeg(n *network, l *leg) {
 			continue
 		}
 		if !n.claim(addr) {
+			b.clash = true
 			b.problem(model.KindRouter, l.router.UUID, "another leg on the network has address %s", addr)
 			continue
 		}

@@ -154,8 +154,11 @@ const CookieKindMask uint64 = 0xffffff << 40
 // Mine reports whether the pipeline has made the flow, so that it may be
 // changed or deleted. Flows that the switch has learned are not: they come and
 // go without us.
-func Mine(f flow.Flow) bool {
-	return f.Cookie>>48 == magic && model.ObjectKind(f.Cookie>>40) != model.KindLearned
+func Mine(f flow.Flow) bool { return MineCookie(f.Cookie) }
+
+// MineCookie is Mine for a flow with a cookie.
+func MineCookie(cookie uint64) bool {
+	return cookie>>48 == magic && model.ObjectKind(cookie>>40) != model.KindLearned
 }
 
 // Object tells what a cookie stands for: the kind, and the beginning of the

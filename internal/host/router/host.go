@@ -534,7 +534,7 @@ func (h *Host) deleteLeg(ctx context.Context, ns *link.Namespace, name string) e
 
 // sweepLegs removes the host's ends of legs that belong to no router of ours.
 func (h *Host) sweepLegs(ctx context.Context) {
-	links, err := h.root.List()
+	names, err := h.root.Names() // hundreds, and hardly a leg among them
 	if err != nil {
 		h.cfg.Log.Warn("devices not listed", "err", err)
 		return
@@ -548,12 +548,16 @@ func (h *Host) sweepLegs(ctx context.Context) {
 			known[i.seen.Legs[n].Name] = true
 		}
 	}
-	for _, l := range links {
-		if !hoststate.IsLeg(l.Name) || l.Kind != "veth" || known[l.Name] {
+	for _, name := range names {
+		if !hoststate.IsLeg(name) || known[name] {
 			continue
 		}
-		if err := h.deleteLeg(ctx, h.root, l.Name); err != nil {
-			h.cfg.Log.Warn("leg not removed", "leg", l.Name, "err", err)
+		l, err := h.root.Get(name)
+		if err == nil && l.Kind == "veth" {
+			err = h.deleteLeg(ctx, h.root, name)
+		}
+		if err != nil {
+			h.cfg.Log.Warn("leg not removed", "leg", name, "err", err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -20,74 +21,137 @@ func (e *ParseError) Error() string {
 // Parse reads what iptables-save prints. Rules come back in normal form,
 // counters and comments are left out.
 func (p Protocols) Parse(text string) (Ruleset, error) {
-	var out Ruleset
-	var cur *Table
-	index := map[string]int{}
-	for n := 1; text != ""; n++ {
-		var line string
-		line, text, _ = strings.Cut(text, "\n")
-		line = strings.Trim(line, " \t\r")
-		fail := func(why string) (Ruleset, error) { return nil, &ParseError{Line: n, Text: line, Why: why} }
-		if line == "" || line[0] == '#' {
-			continue
+	r := p.Parser(nil)
+	io.WriteString(r, text)
+	return r.Ruleset()
+}
+
+// Parser reads what iptables-save prints as it comes. It is written to, and never
+// refuses: Ruleset tells what was wrong.
+type Parser struct {
+	names Protocols
+	known map[string]Rule
+	out   Ruleset
+	cur   *Table
+	index map[string]int // of the chains of cur
+	lines int
+	part  []byte // of a line whose end is still to come
+	err   error
+}
+
+// Parser returns a reader. Known are rules in normal form by their texts: where they are found, they need not be made once more.
+func (p Protocols) Parser(known map[string]Rule) *Parser {
+	return &Parser{names: p, known: known, index: map[string]int{}}
+}
+
+// Write takes text.
+func (p *Parser) Write(b []byte) (int, error) {
+	n := len(b)
+	for {
+		line, rest, ended := bytes.Cut(b, []byte{'\n'})
+		if !ended {
+			p.part = append(p.part, b...)
+			return n, nil
 		}
-		if line[0] == '*' {
-			if cur != nil {
-				return fail("the table before it has no COMMIT")
-			}
-			if name := line[1:]; !isName(name) || out.Table(name) != nil {
-				return fail("not the name of a new table")
-			}
-			out = append(out, Table{Name: line[1:]})
-			cur = &out[len(out)-1]
-			clear(index)
-			continue
+		if b = rest; len(p.part) > 0 {
+			line = append(p.part, line...)
+			p.part = line[:0]
 		}
-		if cur == nil {
-			return fail("outside a table")
-		}
-		if line == "COMMIT" {
-			cur = nil
-			continue
-		}
-		if line[0] == ':' {
-			f := strings.Fields(line[1:])
-			if len(f) < 2 || len(f) > 3 || !isName(f[0]) || !isName(f[1]) {
-				return fail("not a chain")
-			}
-			if _, dup := index[f[0]]; dup {
-				return fail("this chain was there before")
-			}
-			index[f[0]] = len(cur.Chains)
-			cur.Chains = append(cur.Chains, Chain{Name: f[0], Policy: f[1]})
-			continue
-		}
-		if line[0] == '[' {
-			_, after, ok := strings.Cut(line, "] ")
-			if !ok {
-				return fail("counters without a rule")
-			}
-			line = after
-		}
-		rest, ok := strings.CutPrefix(line, "-A ")
+		p.take(line)
+	}
+}
+
+// Ruleset returns what has been written.
+func (p *Parser) Ruleset() (Ruleset, error) {
+	if len(p.part) > 0 {
+		p.take(p.part)
+		p.part = nil
+	}
+	if p.err == nil && p.cur != nil {
+		p.err = fmt.Errorf("table %s: %w", p.cur.Name, io.ErrUnexpectedEOF)
+	}
+	if p.err != nil {
+		return nil, p.err
+	}
+	return p.out, nil
+}
+
+func (p *Parser) take(line []byte) {
+	p.lines++
+	line = bytes.Trim(line, " \t\r")
+	if p.err != nil || len(line) == 0 || line[0] == '#' {
+		return
+	}
+	why := ""
+	switch {
+	case line[0] == '*':
+		why = p.table(string(line[1:]))
+	case p.cur == nil:
+		why = "outside a table"
+	case string(line) == "COMMIT":
+		p.cur = nil
+	case line[0] == ':':
+		why = p.chain(string(line[1:]))
+	default:
+		why = p.rule(line)
+	}
+	if why != "" {
+		p.err = &ParseError{Line: p.lines, Text: string(line), Why: why}
+	}
+}
+
+func (p *Parser) table(name string) (why string) {
+	switch {
+	case p.cur != nil:
+		return "the table before it has no COMMIT"
+	case !isName(name) || p.out.Table(name) != nil:
+		return "not the name of a new table"
+	}
+	p.out = append(p.out, Table{Name: name})
+	p.cur = &p.out[len(p.out)-1]
+	clear(p.index)
+	return ""
+}
+
+func (p *Parser) chain(line string) (why string) {
+	f := strings.Fields(line)
+	if len(f) < 2 || len(f) > 3 || !isName(f[0]) || !isName(f[1]) {
+		return "not a chain"
+	}
+	if _, dup := p.index[f[0]]; dup {
+		return "this chain was there before"
+	}
+	p.index[f[0]] = len(p.cur.Chains)
+	p.cur.Chains = append(p.cur.Chains, Chain{Name: strings.Clone(f[0]), Policy: strings.Clone(f[1])})
+	return ""
+}
+
+func (p *Parser) rule(line []byte) (why string) {
+	if line[0] == '[' {
+		_, after, ok := bytes.Cut(line, []byte("] "))
 		if !ok {
-			return fail("neither a chain nor a rule")
+			return "counters without a rule"
 		}
-		name, spec, _ := strings.Cut(rest, " ")
-		at, known := index[name]
-		if !known {
-			return fail("this rule's chain is not declared")
-		}
-		r, err := p.Normalize(spec)
-		if err != nil {
-			return fail(err.Error())
-		}
-		cur.Chains[at].Rules = append(cur.Chains[at].Rules, r)
+		line = after
 	}
-	if cur != nil {
-		return nil, fmt.Errorf("table %s: %w", cur.Name, io.ErrUnexpectedEOF)
+	rest, ok := bytes.CutPrefix(line, []byte("-A "))
+	if !ok {
+		return "neither a chain nor a rule"
 	}
-	return out, nil
+	name, spec, _ := bytes.Cut(rest, []byte{' '})
+	at, known := p.index[string(name)]
+	if !known {
+		return "this rule's chain is not declared"
+	}
+	r, known := p.known[string(spec)]
+	if !known {
+		var err error
+		if r, err = p.names.Normalize(string(spec)); err != nil {
+			return err.Error()
+		}
+	}
+	p.cur.Chains[at].Rules = append(p.cur.Chains[at].Rules, r)
+	return ""
 }
 
 func isName(s string) bool { return s != "" && !strings.ContainsAny(s, " \t\r\n\"\\*:[]#") }

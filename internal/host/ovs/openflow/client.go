@@ -98,7 +98,7 @@ func (c *Client) session(ctx context.Context, epoch uint64) (connected bool, err
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	defer stop()
 	defer nc.Close()
-	cn := &conn{nc: nc, r: bufio.NewReaderSize(nc, 256<<10), lost: make(chan struct{})}
+	cn := &conn{nc: nc, r: bufio.NewReaderSize(nc, 32<<10), lost: make(chan struct{})}
 	if err := cn.handshake(c); err != nil {
 		return false, fmt.Errorf("handshake: %w", err)
 	}

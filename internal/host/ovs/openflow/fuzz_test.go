@@ -20,12 +20,11 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte{0, pinPacket, 0, 6, 1, 2, 0, 0, 0, pinCookie, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9})
 	f.Add([]byte{0xff, 0xff, 0, 15, 0, 0, 0x23, 0x20})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if all, err := appendFlowStats(nil, b); err == nil {
-			for _, s := range all {
-				_ = s.Flow.Key()
-				_ = s.Flow.String()
-			}
-		}
+		_ = eachFlow(b, func(r RawFlow) {
+			s := r.Decode()
+			_ = s.Flow.Key()
+			_ = s.Flow.String()
+		})
 		if p, err := decodePacketIn(b); err == nil {
 			_ = p.InPort()
 		}

@@ -3,6 +3,7 @@ package openflow
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"net"
 	"time"
 
@@ -58,54 +59,83 @@ const (
 
 // Dump returns the flows of a table, or of AllTables.
 func (c *Client) Dump(ctx context.Context, table uint8) ([]FlowStats, error) {
+	var out []FlowStats
+	err := c.EachFlow(ctx, table, func(f RawFlow) { out = append(out, f.Decode()) })
+	return out, err
+}
+
+// EachFlow calls take for each flow of a table, or of AllTables.
+func (c *Client) EachFlow(ctx context.Context, table uint8, take func(RawFlow)) error {
 	b := []byte{table, 0, 0, 0}
 	b = be.AppendUint32(b, flow.PortAny)
 	b = be.AppendUint32(b, flow.PortAny) // any group
 	b = append(b, make([]byte, 4+8+8)...)
 	b = flow.AppendMatch(b, nil)
 	replies, err := c.multipart(ctx, multipartFlow, b)
+	for i := 0; err == nil && i < len(replies); i++ {
+		err = eachFlow(replies[i], take)
+		replies[i] = nil
+	}
 	if err != nil {
-		return nil, fmt.Errorf("reading flows: %w", err)
+		return fmt.Errorf("reading flows: %w", err)
 	}
-	var out []FlowStats
-	for _, r := range replies {
-		if out, err = appendFlowStats(out, r); err != nil {
-			return nil, fmt.Errorf("reading flows: %w", err)
-		}
-	}
-	return out, nil
+	return nil
 }
 
-// appendFlowStats reads the body of one reply.
-func appendFlowStats(out []FlowStats, b []byte) ([]FlowStats, error) {
-	const fixed = 48
+// RawFlow is a flow with its counters as a switch sends it (ofp_flow_stats of OpenFlow 1.4).
+type RawFlow []byte
+
+// rawFixed is the length of what comes before the match.
+const rawFixed = 48
+
+// eachFlow reads the body of one reply.
+func eachFlow(b []byte, take func(RawFlow)) error {
 	for len(b) > 0 {
-		if len(b) < fixed {
-			return nil, errShort
+		if len(b) < rawFixed {
+			return errShort
 		}
 		n := int(be.Uint16(b))
-		if n < fixed || n > len(b) {
-			return nil, errShort
+		if n < rawFixed || n > len(b) {
+			return errShort
 		}
-		s := FlowStats{
-			Flow: flow.Flow{
-				Table: b[2], Priority: be.Uint16(b[12:]), IdleTimeout: be.Uint16(b[14:]),
-				HardTimeout: be.Uint16(b[16:]), Cookie: be.Uint64(b[24:]),
-			},
-			Packets:  be.Uint64(b[32:]),
-			Bytes:    be.Uint64(b[40:]),
-			Duration: time.Duration(be.Uint32(b[4:]))*time.Second + time.Duration(be.Uint32(b[8:])),
-		}
-		m, rest, err := flow.DecodeMatch(b[fixed:n])
-		s.Flow.Match = m
-		if err == nil {
-			s.Flow.Actions, err = flow.DecodeInstructions(rest)
-		}
-		s.Err = err
-		out = append(out, s)
+		take(RawFlow(b[:n]))
 		b = b[n:]
 	}
-	return out, nil
+	return nil
+}
+
+// Cookie is the flow's cookie.
+func (b RawFlow) Cookie() uint64 { return be.Uint64(b[24:]) }
+
+// Sum is the same for the same flow, whatever it has counted, and to one seed only.
+func (b RawFlow) Sum(seed maphash.Seed) uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	h.WriteByte(b[2])     // table
+	h.Write(b[12:20])     // priority, timeouts, flags
+	h.Write(b[24:32])     // cookie
+	h.Write(b[rawFixed:]) // match, instructions
+	return h.Sum64()
+}
+
+// Decode reads the flow.
+func (b RawFlow) Decode() FlowStats {
+	s := FlowStats{
+		Flow: flow.Flow{
+			Table: b[2], Priority: be.Uint16(b[12:]), IdleTimeout: be.Uint16(b[14:]),
+			HardTimeout: be.Uint16(b[16:]), Cookie: b.Cookie(),
+		},
+		Packets:  be.Uint64(b[32:]),
+		Bytes:    be.Uint64(b[40:]),
+		Duration: time.Duration(be.Uint32(b[4:]))*time.Second + time.Duration(be.Uint32(b[8:])),
+	}
+	m, rest, err := flow.DecodeMatch(b[rawFixed:])
+	s.Flow.Match = m
+	if err == nil {
+		s.Flow.Actions, err = flow.DecodeInstructions(rest)
+	}
+	s.Err = err
+	return s
 }
 
 // Ports returns the ports of the bridge, its own device (flow.PortLocal) included.

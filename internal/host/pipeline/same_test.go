@@ -1,21 +1,20 @@
-package agent
+package pipeline
 
 import (
 	"net/netip"
 	"reflect"
 	"testing"
-
-	"weft/internal/host/pipeline"
 )
 
 // TestEveryPartOfTheInputCounts: flows are computed anew whatever of their input has changed. A field that
-// sameInput does not know fails here.
+// a Cache does not know fails here.
 func TestEveryPartOfTheInputCounts(t *testing.T) {
-	if !sameInput(pipeline.Input{}, pipeline.Input{}) {
+	same := func(a, b Input) bool { return sameBesidePeers(a, b) && len(changedPeers(a.Peers, b.Peers)) == 0 }
+	if !same(Input{}, Input{}) {
 		t.Fatal("an input differs from itself")
 	}
-	differs := func(path string, a, b pipeline.Input) {
-		if sameInput(a, b) || sameInput(b, a) {
+	differs := func(path string, a, b Input) {
+		if same(a, b) || same(b, a) {
 			t.Errorf("a change of %s makes no difference", path)
 		}
 	}
@@ -24,26 +23,26 @@ func TestEveryPartOfTheInputCounts(t *testing.T) {
 		for i := range typ.NumField() {
 			f := typ.Field(i)
 			at, path := append(at[:len(at):len(at)], i), path+"."+f.Name
-			if f.Type == reflect.TypeFor[pipeline.Local]() {
+			if f.Type == reflect.TypeFor[Local]() {
 				each(path, at, f.Type)
 				continue
 			}
-			var with pipeline.Input
+			var with Input
 			field := reflect.ValueOf(&with).Elem().FieldByIndex(at)
 			if f.Type.Kind() != reflect.Map {
 				field.Set(another(t, path, f.Type))
-				differs(path, pipeline.Input{}, with)
+				differs(path, Input{}, with)
 				continue
 			}
-			put := func(value reflect.Value) pipeline.Input {
-				var in pipeline.Input
+			put := func(value reflect.Value) Input {
+				var in Input
 				m := reflect.MakeMap(f.Type)
 				m.SetMapIndex(reflect.Zero(f.Type.Key()), value)
 				reflect.ValueOf(&in).Elem().FieldByIndex(at).Set(m)
 				return in
 			}
 			value := f.Type.Elem()
-			differs(path+"[new]", pipeline.Input{}, put(reflect.Zero(value)))
+			differs(path+"[new]", Input{}, put(reflect.Zero(value)))
 			if value.Kind() != reflect.Struct {
 				differs(path+"[]", put(reflect.Zero(value)), put(another(t, path, value)))
 				continue
@@ -55,7 +54,7 @@ func TestEveryPartOfTheInputCounts(t *testing.T) {
 			}
 		}
 	}
-	each("Input", nil, reflect.TypeFor[pipeline.Input]())
+	each("Input", nil, reflect.TypeFor[Input]())
 }
 
 // another returns a value that is not the zero one.
