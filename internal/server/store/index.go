@@ -1,16 +1,9 @@
 package store
 
 import (
-	"bytes"
 	"iter"
 	"slices"
-
-	"github.com/tidwall/btree"
 )
-
-// degree of all trees. Small nodes make a write copy less (a batch copies the
-// path to each changed entry), large ones make reads touch fewer; measured in ADR 1.
-const degree = 16
 
 // indexer is what a table does to its indexes, whatever they are keyed by.
 type indexer[T any] interface {
@@ -18,47 +11,23 @@ type indexer[T any] interface {
 	replace(before, after *Row[T])
 	// fill loads rows into an empty index.
 	fill(rows []*Row[T])
-	// fork makes a copied index independent of the one that it was copied from.
-	fork()
 }
 
 // index orders rows by the keys that each of them has: none, one, or several.
 // Rows of equal key are in the order of their ids.
 //
-// Copying the struct and forking the copy gives a snapshot: the trees share
-// nodes and copy them on write.
-//
-// Keys are typed outside and text within (keys.go), so that all indexes are trees of one
-// type: a tree of its own for each pair of key and object would be compiled anew in each
-// package that reads the store.
+// Keys are typed outside and text within (keys.go), so that all trees are of one type: a tree of its own
+// for each pair of key and object would be compiled anew in each package that reads the store.
 type index[K comparable, T any] struct {
-	tree *btree.BTreeG[entry]
+	tree tree
 	text func(K) string
 	keys func(obj *T, to []K) []K // appends the keys of an object
 	mods uint64                   // grows with every change, so that a running scan notices
 }
 
-type entry struct {
-	key string
-	row *head // nil in a pivot: before all rows of the key
-}
-
-func less(a, b entry) bool {
-	if a.key != b.key {
-		return a.key < b.key
-	}
-	switch {
-	case a.row == b.row || b.row == nil:
-		return false
-	case a.row == nil:
-		return true
-	}
-	return bytes.Compare(a.row.id[:], b.row.id[:]) < 0
-}
-
 // newIndex returns an empty index; text makes keys comparable, see keys.go.
-func newIndex[K comparable, T any](text func(K) string, keys func(obj *T, to []K) []K) index[K, T] {
-	return index[K, T]{tree: btree.NewBTreeGOptions(less, btree.Options{NoLocks: true, Degree: degree}), text: text, keys: keys}
+func newIndex[K comparable, T any](e *epoch, text func(K) string, keys func(obj *T, to []K) []K) index[K, T] {
+	return index[K, T]{tree: tree{epoch: e}, text: text, keys: keys}
 }
 
 // texts appends the keys of an object, as they are in the tree.
@@ -81,11 +50,11 @@ func (x *index[K, T]) replace(before, after *Row[T]) {
 	}
 	for _, k := range old {
 		if !slices.Contains(now, k) {
-			x.tree.Delete(entry{k, &before.head})
+			x.tree.delete(entry{k, &before.head})
 		}
 	}
 	for _, k := range now {
-		x.tree.Set(entry{k, &after.head})
+		x.tree.set(entry{k, &after.head})
 	}
 	x.mods++
 }
@@ -98,34 +67,29 @@ func (x *index[K, T]) fill(rows []*Row[T]) {
 			entries = append(entries, entry{k, &row.head})
 		}
 	}
-	slices.SortFunc(entries, func(a, b entry) int {
-		switch {
-		case less(a, b):
-			return -1
-		case less(b, a):
-			return 1
-		}
-		return 0
-	})
-	for _, e := range entries {
-		x.tree.Load(e) // appends in order without searching
-	}
+	slices.SortFunc(entries, entry.compare)
+	x.tree.build(slices.CompactFunc(entries, func(a, b entry) bool { return a.compare(b) == 0 }))
 	x.mods++
 }
 
-func (x *index[K, T]) fork() { x.tree = x.tree.Copy() }
-
 // first returns the first row of a key, nil when there is none.
 func (x *index[K, T]) first(key K) *Row[T] {
-	var found *head
 	text := x.text(key)
-	x.tree.Ascend(entry{key: text}, func(e entry) bool {
-		if e.key == text {
-			found = e.row
-		}
-		return false
-	})
-	return rowOf[T](found)
+	if e, ok := x.tree.first(entry{key: text}); ok && e.key == text {
+		return rowOf[T](e.row)
+	}
+	return nil
+}
+
+// count tells how many rows have a key, without counting them.
+func (x *index[K, T]) count(key K) int {
+	text := x.text(key)
+	return x.between(text, text+"\x00")
+}
+
+// between counts the entries from one key, as it is in the tree, to before another.
+func (x *index[K, T]) between(from, to string) int {
+	return x.tree.before(entry{key: to}) - x.tree.before(entry{key: from})
 }
 
 // all yields the rows of a key in order of their ids.
@@ -160,8 +124,8 @@ func (x *index[K, T]) from(key string) iter.Seq2[string, *Row[T]] {
 		for again {
 			again = false
 			pivot, mods := at, x.mods
-			x.tree.Ascend(pivot, func(e entry) bool {
-				if pivot.row != nil && !less(pivot, e) {
+			x.tree.ascend(pivot, func(e entry) bool {
+				if pivot.row != nil && pivot.compare(e) >= 0 {
 					return true // where the last pass ended
 				}
 				if !yield(e.key, rowOf[T](e.row)) {
@@ -174,75 +138,6 @@ func (x *index[K, T]) from(key string) iter.Seq2[string, *Row[T]] {
 			})
 		}
 	}
-}
-
-// counter tells how many keys of a value there are, without counting.
-type counter[K comparable, T any] struct {
-	tree *btree.BTreeG[count]
-	text func(K) string
-	keys func(obj *T, to []K) []K
-}
-
-type count struct {
-	key string
-	n   int
-}
-
-func newCounter[K comparable, T any](text func(K) string, keys func(obj *T, to []K) []K) counter[K, T] {
-	return counter[K, T]{
-		tree: btree.NewBTreeGOptions(func(a, b count) bool { return a.key < b.key }, btree.Options{NoLocks: true, Degree: degree}),
-		text: text, keys: keys,
-	}
-}
-
-func (c *counter[K, T]) replace(before, after *Row[T]) {
-	var oldBuf, newBuf [4]K
-	old, now := oldBuf[:0], newBuf[:0]
-	if before != nil {
-		old = c.keys(before.Obj, old)
-	}
-	if after != nil {
-		now = c.keys(after.Obj, now)
-	}
-	if slices.Equal(old, now) {
-		return
-	}
-	for _, k := range old {
-		c.add(k, -1)
-	}
-	for _, k := range now {
-		c.add(k, 1)
-	}
-}
-
-func (c *counter[K, T]) add(key K, d int) {
-	k := c.text(key)
-	e, _ := c.tree.Get(count{key: k})
-	if e.n+d == 0 {
-		c.tree.Delete(count{key: k})
-		return
-	}
-	c.tree.Set(count{k, e.n + d})
-}
-
-func (c *counter[K, T]) fill(rows []*Row[T]) {
-	sums := map[K]int{}
-	var buf [4]K
-	for _, row := range rows {
-		for _, k := range c.keys(row.Obj, buf[:0]) {
-			sums[k]++
-		}
-	}
-	for k, n := range sums {
-		c.tree.Set(count{c.text(k), n})
-	}
-}
-
-func (c *counter[K, T]) fork() { c.tree = c.tree.Copy() }
-
-func (c *counter[K, T]) of(key K) int {
-	e, _ := c.tree.Get(count{key: c.text(key)})
-	return e.n
 }
 
 // objects turns rows into what they hold.

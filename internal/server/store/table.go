@@ -24,10 +24,10 @@ type kind[K comparable, T any] struct {
 	text   func(key K) string     // last part of the key in the journal
 }
 
-func newTable[K comparable, T any](text func(K) string, k kind[K, T]) table[K, T] {
+func newTable[K comparable, T any](e *epoch, text func(K) string, k kind[K, T]) table[K, T] {
 	return table[K, T]{
 		kind: &k,
-		rows: newIndex(text, func(obj *T, to []K) []K { return append(to, k.key(obj)) }),
+		rows: newIndex(e, text, func(obj *T, to []K) []K { return append(to, k.key(obj)) }),
 	}
 }
 
