@@ -76,17 +76,17 @@ func (x *freeBlocks) take(p pooled) {
 	if !ok {
 		return
 	}
-	x.tree.delete(entry{key: around.text()})
+	x.tree.delete(&entry{key: around.text()})
 	for bits := around.block.Bits() + 1; bits <= p.block.Bits(); bits++ {
-		x.tree.set(entry{key: p.up(bits).buddy().text()})
+		x.tree.set(&entry{key: p.up(bits).buddy().text()})
 	}
 }
 
 // release adds a block to what is free, joined with its buddy as often as that is free as well.
 func (x *freeBlocks) release(p pooled) {
 	for ; p.block.Bits() > 0; p = p.up(p.block.Bits() - 1) {
-		if free := x.tree.delete(entry{key: p.buddy().text()}); !free {
-			x.tree.set(entry{key: p.text()})
+		if free := x.tree.delete(&entry{key: p.buddy().text()}); !free {
+			x.tree.set(&entry{key: p.text()})
 			return
 		}
 	}
@@ -115,8 +115,11 @@ func (x *freeBlocks) used(pool model.SubnetPoolID) bool {
 
 // first returns the first entry from a key on that begins with a text.
 func (x *freeBlocks) first(from, prefix string) (key string, ok bool) {
-	e, ok := x.tree.first(entry{key: from})
-	return e.key, ok && strings.HasPrefix(e.key, prefix)
+	e := x.tree.first(&entry{key: from})
+	if e == nil {
+		return "", false
+	}
+	return e.key, strings.HasPrefix(e.key, prefix)
 }
 
 // within finds the lowest free block of a size within a prefix, which itself may be part of a larger one.

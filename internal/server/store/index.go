@@ -50,33 +50,38 @@ func (x *index[K, T]) replace(before, after *Row[T]) {
 	}
 	for _, k := range old {
 		if !slices.Contains(now, k) {
-			x.tree.delete(entry{k, &before.head})
+			x.tree.delete(&entry{key: k, id: before.id})
 		}
 	}
 	for _, k := range now {
-		x.tree.set(entry{k, &after.head})
+		x.tree.set(&entry{k, after.id, after})
 	}
 	x.mods++
 }
 
 func (x *index[K, T]) fill(rows []*Row[T]) {
-	entries := make([]entry, 0, len(rows))
+	entries := make([]*entry, 0, len(rows))
 	var buf [4]string
 	for _, row := range rows {
 		for _, k := range x.texts(row.Obj, buf[:0]) {
-			entries = append(entries, entry{k, &row.head})
+			entries = append(entries, &entry{k, row.id, row})
 		}
 	}
-	slices.SortFunc(entries, entry.compare)
-	x.tree.build(slices.CompactFunc(entries, func(a, b entry) bool { return a.compare(b) == 0 }))
+	slices.SortFunc(entries, (*entry).compare)
+	for i := 1; i < len(entries); i++ {
+		if entries[i].key == entries[i-1].key {
+			entries[i].key = entries[i-1].key // see shareKey
+		}
+	}
+	x.tree.build(slices.CompactFunc(entries, func(a, b *entry) bool { return a.compare(b) == 0 }))
 	x.mods++
 }
 
 // first returns the first row of a key, nil when there is none.
 func (x *index[K, T]) first(key K) *Row[T] {
 	text := x.text(key)
-	if e, ok := x.tree.first(entry{key: text}); ok && e.key == text {
-		return rowOf[T](e.row)
+	if e := x.tree.first(&entry{key: text}); e != nil && e.key == text {
+		return e.row.(*Row[T])
 	}
 	return nil
 }
@@ -89,7 +94,7 @@ func (x *index[K, T]) count(key K) int {
 
 // between counts the entries from one key, as it is in the tree, to before another.
 func (x *index[K, T]) between(from, to string) int {
-	return x.tree.before(entry{key: to}) - x.tree.before(entry{key: from})
+	return x.tree.before(&entry{key: to}) - x.tree.before(&entry{key: from})
 }
 
 // all yields the rows of a key in order of their ids.
@@ -120,15 +125,15 @@ func (x *index[K, T]) every() iter.Seq[*Row[T]] {
 // scan then goes on behind the row it is at, in the changed index.
 func (x *index[K, T]) from(key string) iter.Seq2[string, *Row[T]] {
 	return func(yield func(string, *Row[T]) bool) {
-		at, again := entry{key: key}, true
+		at, again := &entry{key: key}, true
 		for again {
 			again = false
 			pivot, mods := at, x.mods
-			x.tree.ascend(pivot, func(e entry) bool {
+			x.tree.ascend(pivot, func(e *entry) bool {
 				if pivot.row != nil && pivot.compare(e) >= 0 {
 					return true // where the last pass ended
 				}
-				if !yield(e.key, rowOf[T](e.row)) {
+				if !yield(e.key, e.row.(*Row[T])) {
 					return false
 				}
 				if x.mods != mods {

@@ -9,29 +9,9 @@ import (
 // Row is an object in a table, with room for one encoding of it. A changed
 // object is a new row.
 type Row[T any] struct {
-	head
-	Obj  *T // immutable
+	id   model.UUID // zero in tables keyed by a name
+	Obj  *T         // immutable
 	memo atomic.Pointer[memo]
-}
-
-// head is what a tree knows of a row, whatever the row's object is.
-type head struct {
-	id  model.UUID // orders rows of equal key in an index; zero in tables keyed by a name
-	row any        // the *Row[T] that this is the head of
-}
-
-func newRow[T any](id model.UUID, obj *T) *Row[T] {
-	r := &Row[T]{Obj: obj}
-	r.head = head{id, r}
-	return r
-}
-
-// rowOf is the row of a head, nil for none.
-func rowOf[T any](h *head) *Row[T] {
-	if h == nil {
-		return nil
-	}
-	return h.row.(*Row[T])
 }
 
 type memo struct {

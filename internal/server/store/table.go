@@ -49,7 +49,7 @@ func nameKind[T any](name string, key func(obj *T) string) kind[string, T] {
 	}
 }
 
-func (k *kind[K, T]) row(obj *T) *Row[T] { return newRow(k.uuid(k.key(obj)), obj) }
+func (k *kind[K, T]) row(obj *T) *Row[T] { return &Row[T]{id: k.uuid(k.key(obj)), Obj: obj} }
 
 func (k *kind[K, T]) journalKey(key K) string { return journal.Prefix + k.name + "/" + k.text(key) }
 

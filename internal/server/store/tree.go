@@ -4,36 +4,31 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+
+	"weft/internal/model"
 )
 
 // A node holds at most maxItems entries, and at least half of that unless it is the root. Small nodes make a
 // write copy less (a batch copies the path to each changed entry), large ones make reads touch fewer; measured in
-// ADR 1. With 12, a node of either kind is one allocation of at most 512 bytes.
+// ADR 1. A node of either kind is one allocation.
 const (
-	maxItems = 12
+	maxItems = 16
 	minItems = maxItems / 2
 )
 
-// entry is what a tree holds: a key and the row that has it.
+// entry is what a tree holds: a key and the row that has it. It is immutable once it is in a tree.
 type entry struct {
 	key string
-	row *head // nil in a pivot: before all rows of the key
+	id  model.UUID // orders rows of equal key; zero in tables that are keyed by a name
+	row any        // *Row of any type; nil in what is only looked for
 }
 
 // compare orders entries by their keys, rows of equal key by their ids.
-func (e entry) compare(o entry) int {
+func (e *entry) compare(o *entry) int {
 	if c := strings.Compare(e.key, o.key); c != 0 {
 		return c
 	}
-	switch {
-	case e.row == o.row:
-		return 0
-	case e.row == nil:
-		return -1
-	case o.row == nil:
-		return 1
-	}
-	return bytes.Compare(e.row.id[:], o.row.id[:])
+	return bytes.Compare(e.id[:], o.id[:])
 }
 
 // tree is an ordered set of entries: a B-tree that is copied on write. Copying the struct gives a second tree that
@@ -50,23 +45,23 @@ type epoch struct{ now uint64 }
 // node is immutable once the epoch that it was made in is over.
 type node struct {
 	epoch uint64
-	size  int     // entries in it and below
-	items []entry // the arrays are part of the node's own allocation, with room for one more than there may be
-	kids  []*node // one more than items; nil in a leaf
+	size  int      // entries in it and below
+	items []*entry // the arrays are part of the node's own allocation, with room for one more than there may be
+	kids  []*node  // one more than items; nil in a leaf
 }
 
 func newNode(epoch uint64, leaf bool) *node {
 	if leaf {
 		n := new(struct {
 			node
-			items [maxItems + 1]entry
+			items [maxItems + 1]*entry
 		})
 		n.node = node{epoch: epoch, items: n.items[:0]}
 		return &n.node
 	}
 	n := new(struct {
 		node
-		items [maxItems + 1]entry
+		items [maxItems + 1]*entry
 		kids  [maxItems + 2]*node
 	})
 	n.node = node{epoch: epoch, items: n.items[:0], kids: n.kids[:0]}
@@ -91,7 +86,7 @@ func (t *tree) own(p **node) *node {
 }
 
 // find returns the index of the first item that is not before e, and whether it is e.
-func (n *node) find(e entry) (i int, found bool) {
+func (n *node) find(e *entry) (i int, found bool) {
 	low, high := 0, len(n.items)
 	for low < high {
 		mid := (low + high) / 2
@@ -117,7 +112,7 @@ func (n *node) len() int {
 }
 
 // set inserts an entry, or replaces the one that is equal in order.
-func (t *tree) set(e entry) {
+func (t *tree) set(e *entry) {
 	if t.root == nil {
 		t.root = newNode(t.epoch.now, true)
 	}
@@ -132,14 +127,16 @@ func (t *tree) set(e entry) {
 }
 
 // insert leaves one item more than there may be in the node at p, at most.
-func (t *tree) insert(p **node, e entry) (added bool) {
+func (t *tree) insert(p **node, e *entry) (added bool) {
 	n := t.own(p)
 	i, found := n.find(e)
 	switch {
 	case found:
+		e.key = n.items[i].key
 		n.items[i] = e
 		return false
 	case n.leaf():
+		n.shareKey(e, i)
 		n.items = slices.Insert(n.items, i, e)
 		added = true
 	default:
@@ -151,6 +148,17 @@ func (t *tree) insert(p **node, e entry) (added bool) {
 		n.size++
 	}
 	return added
+}
+
+// shareKey gives an entry that comes to index i the same text in memory that its neighbour of equal key has: many rows have
+// few keys in most indexes, and what is the same is compared fast.
+func (n *node) shareKey(e *entry, i int) {
+	for _, o := range n.items[max(i-1, 0):min(i+1, len(n.items))] {
+		if o.key == e.key {
+			e.key = o.key
+			return
+		}
+	}
 }
 
 // split makes two of a node's kid, which is its own.
@@ -185,7 +193,7 @@ func (n *node) measure() {
 }
 
 // delete removes an entry and reports whether it was there.
-func (t *tree) delete(e entry) bool {
+func (t *tree) delete(e *entry) bool {
 	if t.root == nil || !t.remove(&t.root, e) {
 		return false
 	}
@@ -200,7 +208,7 @@ func (t *tree) delete(e entry) bool {
 }
 
 // remove leaves one item less than there should be in the node at p, at most.
-func (t *tree) remove(p **node, e entry) bool {
+func (t *tree) remove(p **node, e *entry) bool {
 	n := t.own(p)
 	i, found := n.find(e)
 	switch {
@@ -221,8 +229,8 @@ func (t *tree) remove(p **node, e entry) bool {
 	return true
 }
 
-// removeLast is remove for the last entry below p, which it returns.
-func (t *tree) removeLast(p **node) (last entry) {
+// removeLast is remove for the last *entry below p, which it returns.
+func (t *tree) removeLast(p **node) (last *entry) {
 	n := t.own(p)
 	if n.leaf() {
 		i := len(n.items) - 1
@@ -297,7 +305,7 @@ func (t *tree) join(n *node, i int) {
 }
 
 // build fills an empty tree with sorted entries, in as few nodes as will do.
-func (t *tree) build(sorted []entry) {
+func (t *tree) build(sorted []*entry) {
 	if len(sorted) == 0 {
 		return
 	}
@@ -309,7 +317,7 @@ func (t *tree) build(sorted []entry) {
 }
 
 // buildNode makes a node of entries, and what is below, which may have as many as most.
-func buildNode(epoch uint64, sorted []entry, most int) *node {
+func buildNode(epoch uint64, sorted []*entry, most int) *node {
 	n := newNode(epoch, most == maxItems)
 	n.size = len(sorted)
 	if n.leaf() {
@@ -329,13 +337,13 @@ func buildNode(epoch uint64, sorted []entry, most int) *node {
 }
 
 // ascend calls yield with the entries that are not before a pivot, in order, until it returns false.
-func (t *tree) ascend(from entry, yield func(entry) bool) {
+func (t *tree) ascend(from *entry, yield func(*entry) bool) {
 	if t.root != nil {
 		t.root.ascend(from, yield)
 	}
 }
 
-func (n *node) ascend(from entry, yield func(entry) bool) bool {
+func (n *node) ascend(from *entry, yield func(*entry) bool) bool {
 	i, found := n.find(from)
 	if !n.leaf() && !found && !n.kids[i].ascend(from, yield) {
 		return false
@@ -348,7 +356,7 @@ func (n *node) ascend(from entry, yield func(entry) bool) bool {
 	return true
 }
 
-func (n *node) all(yield func(entry) bool) bool {
+func (n *node) all(yield func(*entry) bool) bool {
 	for i, e := range n.items {
 		if !n.leaf() && !n.kids[i].all(yield) || !yield(e) {
 			return false
@@ -357,23 +365,23 @@ func (n *node) all(yield func(entry) bool) bool {
 	return n.leaf() || n.kids[len(n.items)].all(yield)
 }
 
-// first returns the first entry that is not before a pivot.
-func (t *tree) first(from entry) (e entry, ok bool) {
+// first returns the first entry that is not before a pivot, nil when there is none.
+func (t *tree) first(from *entry) (e *entry) {
 	for n := t.root; n != nil; {
 		i, found := n.find(from)
 		if i < len(n.items) {
-			e, ok = n.items[i], true
+			e = n.items[i]
 		}
 		if found || n.leaf() {
 			break
 		}
 		n = n.kids[i]
 	}
-	return e, ok
+	return e
 }
 
 // before counts the entries before a pivot.
-func (t *tree) before(pivot entry) (count int) {
+func (t *tree) before(pivot *entry) (count int) {
 	for n := t.root; n != nil; {
 		i, found := n.find(pivot)
 		count += i

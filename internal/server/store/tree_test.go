@@ -11,8 +11,8 @@ import (
 
 // entries are all that a tree holds, in order.
 func (t *tree) entries() (all []entry) {
-	t.ascend(entry{}, func(e entry) bool {
-		all = append(all, e)
+	t.ascend(&entry{}, func(e *entry) bool {
+		all = append(all, *e)
 		return true
 	})
 	return all
@@ -53,23 +53,17 @@ func checkTree(t *rapid.T, tr *tree) {
 // Random writes to a tree, a sorted slice as the oracle; frozen copies stay as they were, and are written to again
 // at times in place of the tree.
 func TestTreeIsASortedSetAndItsCopiesStay(t *testing.T) {
-	heads := make([]*head, 4)
-	for i := range heads {
-		heads[i] = &head{id: model.UUID{15: byte(i)}}
-	}
 	rapid.Check(t, func(t *rapid.T) {
-		draw := func() entry {
-			k := rapid.IntRange(0, 400).Draw(t, "key")
-			return entry{tagText(uint32(k))[2:], heads[rapid.IntRange(0, len(heads)-1).Draw(t, "row")]}
+		at := func(key, id int) entry { return entry{tagText(uint32(key))[2:], model.UUID{15: byte(id)}, nil} }
+		draw := func() *entry {
+			e := at(rapid.IntRange(0, 400).Draw(t, "key"), rapid.IntRange(0, 3).Draw(t, "id"))
+			return &e
 		}
 		live, want := tree{epoch: &epoch{}}, []entry(nil)
-		if n := rapid.IntRange(0, 1000).Draw(t, "built"); n > 0 {
-			for i := range n {
-				want = append(want, entry{tagText(uint32(i / 2))[2:], heads[i%2]})
-			}
-			live.build(want)
-			want = slices.Clone(want)
+		for i := range rapid.IntRange(0, 1500).Draw(t, "built") {
+			want = append(want, at(i/2, i%2))
 		}
+		live.build(pointers(want))
 		type copied struct {
 			tree tree
 			want []entry
@@ -79,11 +73,11 @@ func TestTreeIsASortedSetAndItsCopiesStay(t *testing.T) {
 			grow := rapid.IntRange(1, 9).Draw(t, "grow")
 			for range rapid.IntRange(0, 200).Draw(t, "writes") {
 				e := draw()
-				i, found := slices.BinarySearchFunc(want, e, entry.compare)
+				i, found := search(want, e)
 				if rapid.IntRange(0, 9).Draw(t, "set") < grow {
 					live.set(e)
 					if !found {
-						want = slices.Insert(want, i, e)
+						want = slices.Insert(want, i, *e)
 					}
 					continue
 				}
@@ -99,16 +93,15 @@ func TestTreeIsASortedSetAndItsCopiesStay(t *testing.T) {
 				t.Fatalf("got %d entries, %v; want %d, %v", live.len(), got, len(want), want)
 			}
 			pivot := draw()
-			pivot.row = rapid.SampledFrom([]*head{nil, pivot.row}).Draw(t, "pivot")
-			i, _ := slices.BinarySearchFunc(want, pivot, entry.compare)
+			i, _ := search(want, pivot)
 			if got := live.before(pivot); got != i {
 				t.Fatalf("%d entries before %v, want %d", got, pivot, i)
 			}
-			if e, ok := live.first(pivot); ok != (i < len(want)) || ok && e != want[i] {
+			if e := live.first(pivot); (e != nil) != (i < len(want)) || e != nil && *e != want[i] {
 				t.Fatalf("first from %v: %v", pivot, e)
 			}
 			var rest []entry
-			live.ascend(pivot, func(e entry) bool { rest = append(rest, e); return len(rest) < 20 })
+			live.ascend(pivot, func(e *entry) bool { rest = append(rest, *e); return len(rest) < 20 })
 			if !slices.Equal(rest, want[i:min(i+20, len(want))]) {
 				t.Fatalf("from %v: %v", pivot, rest)
 			}
@@ -126,4 +119,16 @@ func TestTreeIsASortedSetAndItsCopiesStay(t *testing.T) {
 			}
 		}
 	})
+}
+
+func search(all []entry, e *entry) (i int, found bool) {
+	return slices.BinarySearchFunc(all, e, func(a entry, e *entry) int { return a.compare(e) })
+}
+
+func pointers(all []entry) []*entry {
+	out := make([]*entry, len(all))
+	for i, e := range all {
+		out[i] = &e
+	}
+	return out
 }
