@@ -245,7 +245,12 @@ func appendDNSAssignment(b []byte, v *view, p *model.Port) []byte {
 		addr := ip.Addr.String()
 		host := p.DNSName
 		if host == "" {
-			host = "host-" + strings.NewReplacer(".", "-", ":", "-").Replace(addr)
+			host = "host-" + strings.Map(func(r rune) rune {
+				if r == '.' || r == ':' {
+					return '-'
+				}
+				return r
+			}, addr)
 		}
 		fqdn := host
 		if !strings.HasSuffix(host, ".") {
