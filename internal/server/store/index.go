@@ -20,33 +20,40 @@ type indexer[T any] interface {
 // for each pair of key and object would be compiled anew in each package that reads the store.
 type index[K comparable, T any] struct {
 	tree tree
+	spec *spec[K, T]
+	mods uint64 // grows with every change, so that a running scan notices
+}
+
+// spec is what is the same in an index and its copies.
+type spec[K comparable, T any] struct {
 	text func(K) string
 	keys func(obj *T, to []K) []K // appends the keys of an object
-	mods uint64                   // grows with every change, so that a running scan notices
+
+	typed    []K      // room for those of one object
+	old, now []string // the same, for replace alone
 }
 
 // newIndex returns an empty index; text makes keys comparable, see keys.go.
 func newIndex[K comparable, T any](e *epoch, text func(K) string, keys func(obj *T, to []K) []K) index[K, T] {
-	return index[K, T]{tree: tree{epoch: e}, text: text, keys: keys}
+	return index[K, T]{tree: tree{epoch: e}, spec: &spec[K, T]{text: text, keys: keys}}
 }
 
 // texts appends the keys of an object, as they are in the tree.
-func (x *index[K, T]) texts(obj *T, to []string) []string {
-	var buf [4]K
-	for _, k := range x.keys(obj, buf[:0]) {
-		to = append(to, x.text(k))
+func (s *spec[K, T]) texts(obj *T, to []string) []string {
+	s.typed = s.keys(obj, s.typed[:0])
+	for _, k := range s.typed {
+		to = append(to, s.text(k))
 	}
 	return to
 }
 
 func (x *index[K, T]) replace(before, after *Row[T]) {
-	var oldBuf, newBuf [4]string
-	old, now := oldBuf[:0], newBuf[:0]
+	old, now := x.spec.old[:0], x.spec.now[:0]
 	if after != nil {
-		now = x.texts(after.Obj, now)
+		now = x.spec.texts(after.Obj, now)
 	}
 	if before != nil {
-		old = x.texts(before.Obj, old)
+		old = x.spec.texts(before.Obj, old)
 	}
 	for _, k := range old {
 		if !slices.Contains(now, k) {
@@ -54,8 +61,9 @@ func (x *index[K, T]) replace(before, after *Row[T]) {
 		}
 	}
 	for _, k := range now {
-		x.tree.set(&entry{k, after.id, after})
+		x.tree.set(after.entry(k))
 	}
+	x.spec.old, x.spec.now = old, now
 	x.mods++
 }
 
@@ -63,7 +71,7 @@ func (x *index[K, T]) fill(rows []*Row[T]) {
 	entries := make([]*entry, 0, len(rows))
 	var buf [4]string
 	for _, row := range rows {
-		for _, k := range x.texts(row.Obj, buf[:0]) {
+		for _, k := range x.spec.texts(row.Obj, buf[:0]) {
 			entries = append(entries, &entry{k, row.id, row})
 		}
 	}
@@ -79,7 +87,7 @@ func (x *index[K, T]) fill(rows []*Row[T]) {
 
 // first returns the first row of a key, nil when there is none.
 func (x *index[K, T]) first(key K) *Row[T] {
-	text := x.text(key)
+	text := x.spec.text(key)
 	if e := x.tree.first(&entry{key: text}); e != nil && e.key == text {
 		return e.row.(*Row[T])
 	}
@@ -88,7 +96,7 @@ func (x *index[K, T]) first(key K) *Row[T] {
 
 // count tells how many rows have a key, without counting them.
 func (x *index[K, T]) count(key K) int {
-	text := x.text(key)
+	text := x.spec.text(key)
 	return x.between(text, text+"\x00")
 }
 
@@ -100,7 +108,7 @@ func (x *index[K, T]) between(from, to string) int {
 // all yields the rows of a key in order of their ids.
 func (x *index[K, T]) all(key K) iter.Seq[*Row[T]] {
 	return func(yield func(*Row[T]) bool) {
-		text := x.text(key)
+		text := x.spec.text(key)
 		for k, row := range x.from(text) {
 			if k != text || !yield(row) {
 				return

@@ -12,6 +12,20 @@ type Row[T any] struct {
 	id   model.UUID // zero in tables keyed by a name
 	Obj  *T         // immutable
 	memo atomic.Pointer[memo]
+
+	room []entry // for entries of this row, allocated together; the writer's alone
+}
+
+// reserve makes room for a number of entries.
+func (r *Row[T]) reserve(n int) { r.room = make([]entry, 0, n) }
+
+// entry returns a new entry of the row.
+func (r *Row[T]) entry(key string) *entry {
+	if len(r.room) == cap(r.room) {
+		return &entry{key, r.id, r}
+	}
+	r.room = append(r.room, entry{key, r.id, r})
+	return &r.room[len(r.room)-1]
 }
 
 type memo struct {
