@@ -43,10 +43,10 @@ func newPortTable(e *epoch) portTable {
 		table: newTable(e, byUUID[model.PortID], uuidKind("port",
 			func(p *model.Port) model.PortID { return p.ID })),
 		byProject: newIndex(e, byText, projectOf(meta)),
-		byName:    newIndex(e, byText, nameOf(meta)),
+		byName:    newIndex(e, byText, unlessEmpty(func(p *model.Port) string { return p.Name })),
 		byNetwork: newIndex(e, byUUID[model.NetworkID], network),
-		byHost:    newIndex(e, byText, func(p *model.Port, to []string) []string { return append(to, p.Binding.HostID) }),
-		byDevice:  newIndex(e, byText, func(p *model.Port, to []string) []string { return append(to, p.DeviceID) }),
+		byHost:    newIndex(e, byText, unlessEmpty(func(p *model.Port) string { return p.Binding.HostID })),
+		byDevice:  newIndex(e, byText, unlessEmpty(func(p *model.Port) string { return p.DeviceID })),
 		byGroup: newIndex(e, byUUID[model.SecurityGroupID], func(p *model.Port, to []model.SecurityGroupID) []model.SecurityGroupID {
 			return append(to, p.SecurityGroups...)
 		}),
@@ -115,24 +115,23 @@ func (r Reader) RouterPortsByNetwork(id model.NetworkID) iter.Seq[*model.Port] {
 	return objects(r.t.ports.byLeg.all(id))
 }
 
-// PortsByHost yields the ports that are bound to a host; the empty name gives
-// those that are bound to none.
+// PortsByHost yields the ports that are bound to a host, none for the empty name.
 func (r Reader) PortsByHost(host string) iter.Seq[*model.Port] {
 	return objects(r.PortRowsByHost(host))
 }
 
-// PortRowsByHost yields the rows of the ports that are bound to a host.
+// PortRowsByHost yields the rows of the ports that are bound to a host, none for the empty name.
 func (r Reader) PortRowsByHost(host string) iter.Seq[*Row[model.Port]] {
 	return r.t.ports.byHost.all(host)
 }
 
-// PortsByDevice yields the ports of a device, which is a server or a router;
-// the empty id gives those that have none.
+// PortsByDevice yields the ports of a device, which is a server or a router; none
+// for the empty id.
 func (r Reader) PortsByDevice(device string) iter.Seq[*model.Port] {
 	return objects(r.PortRowsByDevice(device))
 }
 
-// PortRowsByDevice yields the rows of the ports of a device.
+// PortRowsByDevice yields the rows of the ports of a device, none for the empty id.
 func (r Reader) PortRowsByDevice(device string) iter.Seq[*Row[model.Port]] {
 	return r.t.ports.byDevice.all(device)
 }
@@ -142,7 +141,7 @@ func (r Reader) PortsBySecurityGroup(id model.SecurityGroupID) iter.Seq[*model.P
 	return objects(r.t.ports.byGroup.all(id))
 }
 
-// PortsByName yields the ports of a name, of any project.
+// PortsByName yields the ports of a name, of any project; none for the empty name.
 func (r Reader) PortsByName(name string) iter.Seq[*model.Port] {
 	return objects(r.t.ports.byName.all(name))
 }

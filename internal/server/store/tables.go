@@ -108,3 +108,13 @@ func projectOf[T any](meta func(*T) *model.Meta) func(*T, []string) []string {
 func nameOf[T any](meta func(*T) *model.Meta) func(*T, []string) []string {
 	return func(obj *T, to []string) []string { return append(to, meta(obj).Name) }
 }
+
+// unlessEmpty returns a key function for texts that many objects have not got: these have no entry.
+func unlessEmpty[T any](text func(*T) string) func(*T, []string) []string {
+	return func(obj *T, to []string) []string {
+		if s := text(obj); s != "" {
+			to = append(to, s)
+		}
+		return to
+	}
+}
