@@ -38,6 +38,9 @@ var peerGet = map[int]float64{1: 63.93, 8: 133.84}
 // listed is how many ports there are when they are listed.
 const listed = 10_000
 
+// data is where that server keeps its state.
+func (b *bench) data() string { return filepath.Join(b.dir, "data") }
+
 // loneServer is a server without hosts.
 type loneServer struct {
 	cmd *exec.Cmd
@@ -51,7 +54,7 @@ func (b *bench) startServer(ctx context.Context) (*loneServer, error) {
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command(b.weft, "server", "--data-dir", filepath.Join(b.dir, "data"), "--listen", loneAddr, "--host-listen", "127.0.0.1:0", unlimited)
+	cmd := exec.Command(b.weft, "server", "--data-dir", b.data(), "--listen", loneAddr, "--host-listen", "127.0.0.1:0", unlimited)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -97,6 +100,10 @@ func (b *bench) api(ctx context.Context, requests, memory bool) (err error) {
 		return err
 	}
 	if requests {
+		if l.sync, err = syncTime(ctx, b.data()); err != nil {
+			return err
+		}
+		b.time(fmt.Sprintf("one fdatasync of %d bytes in the data directory: p50", syncedBytes), l.sync, "", 0)
 		if err := l.single(); err != nil {
 			return err
 		}
@@ -122,6 +129,7 @@ type requestLoad struct {
 	api     *apibench.Client
 	network string
 	ports   []string
+	sync    time.Duration // what one write to the disk takes
 }
 
 func (l *requestLoad) port(name, device string) apibench.Object {
@@ -136,8 +144,8 @@ func (l *requestLoad) single() error {
 	}
 	for _, c := range []struct {
 		clients, creates, gets int
-		rate                   string
-	}{{1, 4000, 20000, "> 2,500/s"}, {8, 4000, 40000, "> 8,000/s"}} {
+		created, got           string // what we aim at
+	}{{1, 4000, 20000, "> 2,500/s", ""}, {8, 4000, 40000, "> 8,000/s", "> 10,000/s"}} {
 		l.step("creating and reading ports from %d clients", c.clients)
 		ids := make([]string, c.creates)
 		took, wall, err := apibench.Step(c.clients, c.creates, l.create(ids))
@@ -152,7 +160,7 @@ func (l *requestLoad) single() error {
 		}
 		l.time(who+"p50", benchlab.Percentile(took, .5), aim, peer.p50)
 		l.time(who+"p99", benchlab.Percentile(took, .99), "", peer.p99)
-		l.rate(who+"rate", float64(c.creates)/wall.Seconds(), c.rate, peer.perSecond)
+		l.rate(who+"rate", float64(c.creates)/wall.Seconds(), c.created, peer.perSecond)
 		_, wall, err = apibench.Step(c.clients, c.gets, func(i int) error {
 			_, err := l.api.Do(l.ctx, "GET", "/ports/"+ids[i%len(ids)], 200, nil)
 			return err
@@ -160,7 +168,11 @@ func (l *requestLoad) single() error {
 		if err != nil {
 			return err
 		}
-		l.rate(fmt.Sprintf("port get, %d client%s: rate", c.clients, plural(c.clients)), float64(c.gets)/wall.Seconds(), "> 10,000/s", peerGet[c.clients])
+		gets := float64(c.gets) / wall.Seconds()
+		l.rate(fmt.Sprintf("port get, %d client%s: rate", c.clients, plural(c.clients)), gets, c.got, peerGet[c.clients])
+		if err := l.floor(c.clients, c.gets, gets); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -31,6 +31,13 @@ var sections = []string{"api", "plug", "rule", "restart", "memory", "flows", "st
 const idlePorts = 200
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == bareCommand {
+		if err := serveBare(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	only := flag.String("only", "", "measure these alone, comma separated: "+strings.Join(sections, ","))
 	out := flag.String("o", "", "write the table as markdown to this file as well")
 	weft := flag.String("weft", "", "the weft program to measure; empty: build it")

@@ -59,7 +59,6 @@ var owners = []struct {
 }{
 	{"go.etcd.io/", []string{"internal/server/journal/etcd"}, "the journal is the only door to etcd: a change of its API or its replacement touches one package"},
 	{"go4.org/netipx", []string{"internal/server/ipam"}, "sets of addresses are computed in one place"},
-	{"github.com/tidwall/btree", []string{"internal/server/store"}, "tables are the store's secret"},
 	{"github.com/vishvananda/", []string{"internal/host/link", "internal/host/iptables"}, "links belong to link; iptables uses the same sockets for ipsets and conntrack"},
 	{"google.golang.org/grpc", []string{"api/hostpb", "internal/server/dispatch", "internal/host/agent", "internal/server/journal/etcd"}, "the stream between server and host has two ends; etcd's errors are of this kind too"},
 	{"google.golang.org/protobuf", []string{"api/hostpb", "internal/server/dispatch", "internal/host/agent"}, "wire types stay on the wire"},

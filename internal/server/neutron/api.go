@@ -132,8 +132,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		if a.Metrics != nil {
 			a.Metrics.Request(req.Method, c.route, c.status, took)
 		}
-		a.Log.Debug("request", "request", id, "method", req.Method, "path", req.URL.Path,
-			"status", c.status, "took", took, "project", c.who.ProjectID, "user", c.who.UserID)
+		if a.Log.Enabled(req.Context(), slog.LevelDebug) { // else not even the arguments are made
+			a.Log.Debug("request", "request", id, "method", req.Method, "path", req.URL.Path,
+				"status", c.status, "took", took, "project", c.who.ProjectID, "user", c.who.UserID)
+		}
 		if cap(c.body) <= 1<<20 {
 			buf.b = c.body
 			buffers.Put(buf)

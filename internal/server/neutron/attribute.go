@@ -306,6 +306,16 @@ func bySet[T any](rows func(v *view, id model.UUID) iter.Seq[*store.Row[T]]) fun
 	}
 }
 
+// byText serves the filter of a text from an index that leaves out the objects whose text is empty.
+func byText[T any](rows func(v *view, text string) iter.Seq[*store.Row[T]]) func(*view, string) iter.Seq[*store.Row[T]] {
+	return func(v *view, value string) iter.Seq[*store.Row[T]] {
+		if value == "" {
+			return nil
+		}
+		return rows(v, value)
+	}
+}
+
 func none[T any](func(*store.Row[T]) bool) {}
 
 func one[T any](row *store.Row[T]) iter.Seq[*store.Row[T]] {

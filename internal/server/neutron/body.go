@@ -189,6 +189,9 @@ func (p *parser) object(depth int) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		if o.keys == nil { // few have more
+			o.keys, o.values = make([]string, 0, 8), make([]any, 0, 8)
+		}
 		o.keys, o.values = append(o.keys, key), append(o.values, v)
 	}
 }

@@ -83,12 +83,12 @@ func portResource(rules *network.Rules) *resource[model.Port, network.PortSpec] 
 			fixedIPs, func(s *S) *network.Opt[[]network.FixedIPSpec] { return &s.FixedIPs }).orNull().
 			where(matchFixedIPs).by(indexFixedIPs),
 		d.str("device_id", func(p *M) string { return p.DeviceID }, text(255), func(s *S) *network.Opt[string] { return &s.DeviceID }).
-			by(func(v *view, device string) iter.Seq[*store.Row[M]] { return v.PortRowsByDevice(device) }),
+			by(byText(func(v *view, device string) iter.Seq[*store.Row[M]] { return v.PortRowsByDevice(device) })),
 		d.str("name", func(p *M) string { return p.Name }, text(255), func(s *S) *network.Opt[string] { return &s.Name }).
-			by(func(v *view, name string) iter.Seq[*store.Row[M]] { return rowsOf(v.PortsByName(name), rowOf(v)) }),
+			by(byText(func(v *view, name string) iter.Seq[*store.Row[M]] { return rowsOf(v.PortsByName(name), rowOf(v)) })),
 		d.str("binding:host_id", func(p *M) string { return p.Binding.HostID }, plainText(255), func(s *S) *network.Opt[string] { return &s.HostID }).
 			orNull().guard().
-			by(func(v *view, host string) iter.Seq[*store.Row[M]] { return v.PortRowsByHost(host) }),
+			by(byText(func(v *view, host string) iter.Seq[*store.Row[M]] { return v.PortRowsByHost(host) })),
 		field(d.id("network_id", func(p *M) model.UUID { return p.NetworkID.UUID }), networkID,
 			func(s *S) *network.Opt[model.NetworkID] { return &s.NetworkID }).must().postOnly().
 			by(byKey(func(v *view, id model.UUID) iter.Seq[*store.Row[M]] {
@@ -246,7 +246,12 @@ func appendDNSAssignment(b []byte, v *view, p *model.Port) []byte {
 		addr := ip.Addr.String()
 		host := p.DNSName
 		if host == "" {
-			host = "host-" + strings.NewReplacer(".", "-", ":", "-").Replace(addr)
+			host = "host-" + strings.Map(func(r rune) rune {
+				if r == '.' || r == ':' {
+					return '-'
+				}
+				return r
+			}, addr)
 		}
 		fqdn := host
 		if !strings.HasSuffix(host, ".") {

@@ -12,12 +12,12 @@ type addressGroupTable struct {
 	byName    index[string, model.AddressGroup]
 }
 
-func newAddressGroupTable() addressGroupTable {
+func newAddressGroupTable(e *epoch) addressGroupTable {
 	meta := func(g *model.AddressGroup) *model.Meta { return &g.Meta }
 	return addressGroupTable{
-		table:     newTable(byUUID[model.AddressGroupID], uuidKind("address_group", func(g *model.AddressGroup) model.AddressGroupID { return g.ID })),
-		byProject: newIndex(byText, projectOf(meta)),
-		byName:    newIndex(byText, nameOf(meta)),
+		table:     newTable(e, byUUID[model.AddressGroupID], uuidKind("address_group", func(g *model.AddressGroup) model.AddressGroupID { return g.ID })),
+		byProject: newIndex(e, byText, projectOf(meta)),
+		byName:    newIndex(e, byText, nameOf(meta)),
 	}
 }
 

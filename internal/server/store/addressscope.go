@@ -13,13 +13,13 @@ type scopeTable struct {
 	shared    index[struct{}, model.AddressScope]
 }
 
-func newScopeTable() scopeTable {
+func newScopeTable(e *epoch) scopeTable {
 	meta := func(s *model.AddressScope) *model.Meta { return &s.Meta }
 	return scopeTable{
-		table:     newTable(byUUID[model.AddressScopeID], uuidKind("address_scope", func(s *model.AddressScope) model.AddressScopeID { return s.ID })),
-		byProject: newIndex(byText, projectOf(meta)),
-		byName:    newIndex(byText, nameOf(meta)),
-		shared:    newFlag(func(s *model.AddressScope) bool { return s.Shared }),
+		table:     newTable(e, byUUID[model.AddressScopeID], uuidKind("address_scope", func(s *model.AddressScope) model.AddressScopeID { return s.ID })),
+		byProject: newIndex(e, byText, projectOf(meta)),
+		byName:    newIndex(e, byText, nameOf(meta)),
+		shared:    newFlag(e, func(s *model.AddressScope) bool { return s.Shared }),
 	}
 }
 

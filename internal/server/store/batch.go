@@ -26,25 +26,49 @@ func errTooLarge(ops, bytes int) error {
 // transactions, one operation a key.
 type batch struct {
 	ops     []journal.Op
-	changes []Change // of the op with the same index
-	at      map[string]int
+	changes []Change       // of the op with the same index
+	at      map[string]int // where the op of a key is; nil while there are few
 	bytes   int
 	waiting []*request // answered when the batch is durable
 	tables  *tables    // frozen after its last transaction
 }
 
-func newBatch() *batch { return &batch{at: map[string]int{}} }
+// fewOps are found as fast by looking through them.
+const fewOps = 16
+
+// find returns the index of the op of a key.
+func (b *batch) find(key string) (i int, ok bool) {
+	if b.at != nil {
+		i, ok = b.at[key]
+		return i, ok
+	}
+	i = slices.IndexFunc(b.ops, func(o journal.Op) bool { return o.Key == key })
+	return i, i >= 0
+}
+
+// append adds an edit of a key that the batch has none of.
+func (b *batch) append(e encoded) {
+	b.ops = append(b.ops, e.op)
+	b.changes = append(b.changes, e.change)
+	switch {
+	case b.at != nil:
+		b.at[e.op.Key] = len(b.ops) - 1
+	case len(b.ops) > fewOps:
+		b.at = make(map[string]int, 4*fewOps)
+		for i, o := range b.ops {
+			b.at[o.Key] = i
+		}
+	}
+}
 
 // add merges a transaction's edits: of several changes of one key the journal
 // gets the last one, and subscribers the way from before the first to after the last.
 func (b *batch) add(edits []encoded) {
 	for _, e := range edits {
 		b.bytes += len(e.op.Key) + len(e.op.Value)
-		i, ok := b.at[e.op.Key]
+		i, ok := b.find(e.op.Key)
 		if !ok {
-			b.at[e.op.Key] = len(b.ops)
-			b.ops = append(b.ops, e.op)
-			b.changes = append(b.changes, e.change)
+			b.append(e)
 			continue
 		}
 		b.bytes -= len(b.ops[i].Key) + len(b.ops[i].Value)

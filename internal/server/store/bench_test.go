@@ -141,7 +141,7 @@ func BenchmarkRestart(b *testing.B) {
 		j := benchEtcd(b, dir)
 		s, stop := started(b, j, Options{})
 		b.StopTimer()
-		if n := s.Snapshot().t.ports.rows.tree.Len(); n != manyPorts {
+		if n := s.Snapshot().t.ports.rows.tree.len(); n != manyPorts {
 			b.Errorf("%d ports", n)
 		}
 		stop()

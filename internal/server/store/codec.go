@@ -6,25 +6,41 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 )
 
 // A row's value is the JSON of its object with one more field in front, the
 // schema version: {"schema":1,"id":…}. It is readable by eye, and decoded in one pass.
 const schemaField = `{"schema":`
 
+// rowEncoder is a buffer to encode rows into, kept for the next.
+type rowEncoder struct {
+	buf  bytes.Buffer
+	json *json.Encoder // into buf
+}
+
+var rowEncoders = sync.Pool{New: func() any {
+	e := &rowEncoder{}
+	e.json = json.NewEncoder(&e.buf)
+	return e
+}}
+
 func encodeRow(schema int, obj any) ([]byte, error) {
-	body, err := json.Marshal(obj)
-	if err != nil {
+	e := rowEncoders.Get().(*rowEncoder)
+	defer rowEncoders.Put(e)
+	e.buf.Reset()
+	e.buf.WriteString(schemaField)
+	e.buf.WriteString(strconv.Itoa(schema))
+	at := e.buf.Len()
+	if err := e.json.Encode(obj); err != nil {
 		return nil, fmt.Errorf("encoding row: %w", err)
 	}
-	if len(body) < 3 || body[0] != '{' {
+	value := bytes.TrimSuffix(e.buf.Bytes(), []byte{'\n'})
+	if len(value) < at+3 || value[at] != '{' {
 		return nil, errors.New("encoding row: it is not an object with fields")
 	}
-	value := make([]byte, 0, len(schemaField)+4+len(body))
-	value = append(value, schemaField...)
-	value = strconv.AppendInt(value, int64(schema), 10)
-	value = append(value, ',')
-	return append(value, body[1:]...), nil
+	value[at] = ','
+	return bytes.Clone(value), nil
 }
 
 // decodeRow reads what encodeRow wrote into obj. It refuses what it does not

@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/tidwall/btree"
-
 	"weft/internal/model"
 )
 
@@ -16,11 +14,9 @@ import (
 // pool's, the reader says: that may change, and most of what is free need not be kept then.
 //
 // The subnets of a pool do not overlap; the rules see to that.
-type freeBlocks struct{ tree *btree.BTreeG[count] }
+type freeBlocks struct{ tree tree }
 
-func newFreeBlocks() freeBlocks {
-	return freeBlocks{newCounter[string, model.Subnet](byText, nil).tree}
-}
+func newFreeBlocks(e *epoch) freeBlocks { return freeBlocks{tree{epoch: e}} }
 
 // pooled is a block of a pool.
 type pooled struct {
@@ -74,25 +70,23 @@ func (x *freeBlocks) fill(rows []*Row[model.Subnet]) {
 	}
 }
 
-func (x *freeBlocks) fork() { x.tree = x.tree.Copy() }
-
 // take removes a block from what is free: the free block that holds it is halved until it is left.
 func (x *freeBlocks) take(p pooled) {
 	around, ok := x.around(p)
 	if !ok {
 		return
 	}
-	x.tree.Delete(count{key: around.text()})
+	x.tree.delete(&entry{key: around.text()})
 	for bits := around.block.Bits() + 1; bits <= p.block.Bits(); bits++ {
-		x.tree.Set(count{key: p.up(bits).buddy().text()})
+		x.tree.set(&entry{key: p.up(bits).buddy().text()})
 	}
 }
 
 // release adds a block to what is free, joined with its buddy as often as that is free as well.
 func (x *freeBlocks) release(p pooled) {
 	for ; p.block.Bits() > 0; p = p.up(p.block.Bits() - 1) {
-		if _, free := x.tree.Delete(count{key: p.buddy().text()}); !free {
-			x.tree.Set(count{key: p.text()})
+		if free := x.tree.delete(&entry{key: p.buddy().text()}); !free {
+			x.tree.set(&entry{key: p.text()})
 			return
 		}
 	}
@@ -109,8 +103,8 @@ func (x *freeBlocks) around(p pooled) (pooled, bool) {
 }
 
 func (x *freeBlocks) has(p pooled) bool {
-	_, ok := x.tree.Get(count{key: p.text()})
-	return ok
+	key, ok := x.first(p.text(), p.text())
+	return ok && key == p.text()
 }
 
 // used reports whether the pool has subnets.
@@ -121,11 +115,11 @@ func (x *freeBlocks) used(pool model.SubnetPoolID) bool {
 
 // first returns the first entry from a key on that begins with a text.
 func (x *freeBlocks) first(from, prefix string) (key string, ok bool) {
-	x.tree.Ascend(count{key: from}, func(c count) bool {
-		key, ok = c.key, strings.HasPrefix(c.key, prefix)
-		return false
-	})
-	return key, ok
+	e := x.tree.first(&entry{key: from})
+	if e == nil {
+		return "", false
+	}
+	return e.key, strings.HasPrefix(e.key, prefix)
 }
 
 // within finds the lowest free block of a size within a prefix, which itself may be part of a larger one.

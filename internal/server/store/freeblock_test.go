@@ -64,7 +64,7 @@ func checkFreeBlocks(t *rapid.T, base netip.Addr) {
 	for id := range taken {
 		tx.DeleteSubnet(id)
 	}
-	if n := r.t.subnets.free.tree.Len(); n != 0 {
+	if n := r.t.subnets.free.tree.len(); n != 0 {
 		t.Fatalf("%d blocks are kept of a pool without subnets", n)
 	}
 }

@@ -21,10 +21,10 @@ type agentKey struct {
 
 func (k agentKey) text() string { return byUUID(k.agent) + k.host }
 
-func newHostTable() hostTable {
+func newHostTable(e *epoch) hostTable {
 	return hostTable{
-		table: newTable(byText, nameKind("host", func(h *model.Host) string { return h.Name })),
-		byAgent: newIndex(agentKey.text, func(h *model.Host, to []agentKey) []agentKey {
+		table: newTable(e, byText, nameKind("host", func(h *model.Host) string { return h.Name })),
+		byAgent: newIndex(e, agentKey.text, func(h *model.Host, to []agentKey) []agentKey {
 			return append(to, agentKey{h.AgentID, h.Name})
 		}),
 	}
@@ -68,8 +68,8 @@ type quotaTable struct {
 	table[string, model.Quota]
 }
 
-func newQuotaTable() quotaTable {
-	return quotaTable{newTable(byText, nameKind("quota", func(q *model.Quota) string { return q.ProjectID }))}
+func newQuotaTable(e *epoch) quotaTable {
+	return quotaTable{newTable(e, byText, nameKind("quota", func(q *model.Quota) string { return q.ProjectID }))}
 }
 
 func (t *quotaTable) indexes() []indexer[model.Quota] { return []indexer[model.Quota]{&t.rows} }

@@ -9,12 +9,11 @@ import (
 
 type networkTable struct {
 	table[model.NetworkID, model.Network]
-	byProject  index[string, model.Network]
-	byName     index[string, model.Network]
-	bySegment  index[segmentKey, model.Network]
-	shared     index[struct{}, model.Network]
-	external   index[struct{}, model.Network]
-	perProject counter[string, model.Network]
+	byProject index[string, model.Network]
+	byName    index[string, model.Network]
+	bySegment index[segmentKey, model.Network]
+	shared    index[struct{}, model.Network]
+	external  index[struct{}, model.Network]
 }
 
 // segmentKey is what tells the frames of one network from another's on the
@@ -30,28 +29,27 @@ func (k segmentKey) text() string { return k.wire() + tagText(k.tag) }
 // wire is the part of the text that all segments on a wire have in common.
 func (k segmentKey) wire() string { return pair(string(k.kind), k.physical) + "\x00" }
 
-func newNetworkTable() networkTable {
+func newNetworkTable(e *epoch) networkTable {
 	meta := func(n *model.Network) *model.Meta { return &n.Meta }
 	return networkTable{
-		table: newTable(byUUID[model.NetworkID], uuidKind("network",
+		table: newTable(e, byUUID[model.NetworkID], uuidKind("network",
 			func(n *model.Network) model.NetworkID { return n.ID })),
-		byProject:  newIndex(byText, projectOf(meta)),
-		byName:     newIndex(byText, nameOf(meta)),
-		perProject: newCounter(byText, projectOf(meta)),
-		bySegment: newIndex(segmentKey.text, func(n *model.Network, to []segmentKey) []segmentKey {
+		byProject: newIndex(e, byText, projectOf(meta)),
+		byName:    newIndex(e, byText, nameOf(meta)),
+		bySegment: newIndex(e, segmentKey.text, func(n *model.Network, to []segmentKey) []segmentKey {
 			for _, s := range n.Segments {
 				to = append(to, segmentKey{s.Type, s.Physical, s.Tag})
 			}
 			return to
 		}),
-		shared:   newFlag(func(n *model.Network) bool { return n.Shared }),
-		external: newFlag(func(n *model.Network) bool { return n.External }),
+		shared:   newFlag(e, func(n *model.Network) bool { return n.Shared }),
+		external: newFlag(e, func(n *model.Network) bool { return n.External }),
 	}
 }
 
 // newFlag returns an index of the objects for which is holds.
-func newFlag[T any](is func(*T) bool) index[struct{}, T] {
-	return newIndex(byFlag, func(obj *T, to []struct{}) []struct{} {
+func newFlag[T any](e *epoch, is func(*T) bool) index[struct{}, T] {
+	return newIndex(e, byFlag, func(obj *T, to []struct{}) []struct{} {
 		if is(obj) {
 			to = append(to, struct{}{})
 		}
@@ -60,7 +58,7 @@ func newFlag[T any](is func(*T) bool) index[struct{}, T] {
 }
 
 func (t *networkTable) indexes() []indexer[model.Network] {
-	return []indexer[model.Network]{&t.rows, &t.byProject, &t.byName, &t.bySegment, &t.shared, &t.external, &t.perProject}
+	return []indexer[model.Network]{&t.rows, &t.byProject, &t.byName, &t.bySegment, &t.shared, &t.external}
 }
 
 // Network returns a network, nil when there is none of that id.
@@ -121,7 +119,7 @@ func (r Reader) ExternalNetworks() iter.Seq[*model.Network] {
 }
 
 // NetworkCount tells how many networks a project owns.
-func (r Reader) NetworkCount(project string) int { return r.t.networks.perProject.of(project) }
+func (r Reader) NetworkCount(project string) int { return r.t.networks.byProject.count(project) }
 
 // PutNetwork inserts a network, or replaces the one of the same id. The
 // transaction owns it from now on.

@@ -10,19 +10,16 @@ import (
 
 type portTable struct {
 	table[model.PortID, model.Port]
-	byProject  index[string, model.Port]
-	byName     index[string, model.Port]
-	byNetwork  index[model.NetworkID, model.Port]
-	byHost     index[string, model.Port]
-	byDevice   index[string, model.Port]
-	byGroup    index[model.SecurityGroupID, model.Port]
-	byMAC      index[macKey, model.Port]
-	bySubnet   index[addrKey, model.Port]
-	byAddr     index[netip.Addr, model.Port]
-	byLeg      index[model.NetworkID, model.Port] // of routers' ports only
-	perProject counter[string, model.Port]
-	perNetwork counter[model.NetworkID, model.Port]
-	perSubnet  counter[model.SubnetID, model.Port]
+	byProject index[string, model.Port]
+	byName    index[string, model.Port]
+	byNetwork index[model.NetworkID, model.Port]
+	byHost    index[string, model.Port]
+	byDevice  index[string, model.Port]
+	byGroup   index[model.SecurityGroupID, model.Port]
+	byMAC     index[macKey, model.Port]
+	bySubnet  index[addrKey, model.Port]
+	byAddr    index[netip.Addr, model.Port]
+	byLeg     index[model.NetworkID, model.Port] // of routers' ports only
 }
 
 type macKey struct {
@@ -39,44 +36,36 @@ type addrKey struct {
 
 func (k addrKey) text() string { return byUUID(k.subnet) + byAddr(k.addr) }
 
-func newPortTable() portTable {
+func newPortTable(e *epoch) portTable {
 	meta := func(p *model.Port) *model.Meta { return &p.Meta }
 	network := func(p *model.Port, to []model.NetworkID) []model.NetworkID { return append(to, p.NetworkID) }
 	return portTable{
-		table: newTable(byUUID[model.PortID], uuidKind("port",
+		table: newTable(e, byUUID[model.PortID], uuidKind("port",
 			func(p *model.Port) model.PortID { return p.ID })),
-		byProject: newIndex(byText, projectOf(meta)),
-		byName:    newIndex(byText, nameOf(meta)),
-		byNetwork: newIndex(byUUID[model.NetworkID], network),
-		byHost:    newIndex(byText, func(p *model.Port, to []string) []string { return append(to, p.Binding.HostID) }),
-		byDevice:  newIndex(byText, func(p *model.Port, to []string) []string { return append(to, p.DeviceID) }),
-		byGroup: newIndex(byUUID[model.SecurityGroupID], func(p *model.Port, to []model.SecurityGroupID) []model.SecurityGroupID {
+		byProject: newIndex(e, byText, projectOf(meta)),
+		byName:    newIndex(e, byText, unlessEmpty(func(p *model.Port) string { return p.Name })),
+		byNetwork: newIndex(e, byUUID[model.NetworkID], network),
+		byHost:    newIndex(e, byText, unlessEmpty(func(p *model.Port) string { return p.Binding.HostID })),
+		byDevice:  newIndex(e, byText, unlessEmpty(func(p *model.Port) string { return p.DeviceID })),
+		byGroup: newIndex(e, byUUID[model.SecurityGroupID], func(p *model.Port, to []model.SecurityGroupID) []model.SecurityGroupID {
 			return append(to, p.SecurityGroups...)
 		}),
-		byMAC: newIndex(macKey.text, func(p *model.Port, to []macKey) []macKey { return append(to, macKey{p.NetworkID, p.MAC}) }),
-		bySubnet: newIndex(addrKey.text, func(p *model.Port, to []addrKey) []addrKey {
+		byMAC: newIndex(e, macKey.text, func(p *model.Port, to []macKey) []macKey { return append(to, macKey{p.NetworkID, p.MAC}) }),
+		bySubnet: newIndex(e, addrKey.text, func(p *model.Port, to []addrKey) []addrKey {
 			for _, ip := range p.FixedIPs {
 				to = append(to, addrKey{ip.SubnetID, ip.Addr})
 			}
 			return to
 		}),
-		byAddr: newIndex(byAddr, func(p *model.Port, to []netip.Addr) []netip.Addr {
+		byAddr: newIndex(e, byAddr, func(p *model.Port, to []netip.Addr) []netip.Addr {
 			for _, ip := range p.FixedIPs {
 				to = append(to, ip.Addr)
 			}
 			return to
 		}),
-		byLeg: newIndex(byUUID[model.NetworkID], func(p *model.Port, to []model.NetworkID) []model.NetworkID {
+		byLeg: newIndex(e, byUUID[model.NetworkID], func(p *model.Port, to []model.NetworkID) []model.NetworkID {
 			if p.IsRouterPort() {
 				to = append(to, p.NetworkID)
-			}
-			return to
-		}),
-		perProject: newCounter(byText, projectOf(meta)),
-		perNetwork: newCounter(byUUID[model.NetworkID], network),
-		perSubnet: newCounter(byUUID[model.SubnetID], func(p *model.Port, to []model.SubnetID) []model.SubnetID {
-			for _, ip := range p.FixedIPs {
-				to = append(to, ip.SubnetID)
 			}
 			return to
 		}),
@@ -86,7 +75,6 @@ func newPortTable() portTable {
 func (t *portTable) indexes() []indexer[model.Port] {
 	return []indexer[model.Port]{
 		&t.rows, &t.byProject, &t.byName, &t.byNetwork, &t.byHost, &t.byDevice, &t.byGroup, &t.byMAC, &t.bySubnet, &t.byAddr, &t.byLeg,
-		&t.perProject, &t.perNetwork, &t.perSubnet,
 	}
 }
 
@@ -127,24 +115,23 @@ func (r Reader) RouterPortsByNetwork(id model.NetworkID) iter.Seq[*model.Port] {
 	return objects(r.t.ports.byLeg.all(id))
 }
 
-// PortsByHost yields the ports that are bound to a host; the empty name gives
-// those that are bound to none.
+// PortsByHost yields the ports that are bound to a host, none for the empty name.
 func (r Reader) PortsByHost(host string) iter.Seq[*model.Port] {
 	return objects(r.PortRowsByHost(host))
 }
 
-// PortRowsByHost yields the rows of the ports that are bound to a host.
+// PortRowsByHost yields the rows of the ports that are bound to a host, none for the empty name.
 func (r Reader) PortRowsByHost(host string) iter.Seq[*Row[model.Port]] {
 	return r.t.ports.byHost.all(host)
 }
 
-// PortsByDevice yields the ports of a device, which is a server or a router;
-// the empty id gives those that have none.
+// PortsByDevice yields the ports of a device, which is a server or a router; none
+// for the empty id.
 func (r Reader) PortsByDevice(device string) iter.Seq[*model.Port] {
 	return objects(r.PortRowsByDevice(device))
 }
 
-// PortRowsByDevice yields the rows of the ports of a device.
+// PortRowsByDevice yields the rows of the ports of a device, none for the empty id.
 func (r Reader) PortRowsByDevice(device string) iter.Seq[*Row[model.Port]] {
 	return r.t.ports.byDevice.all(device)
 }
@@ -154,7 +141,7 @@ func (r Reader) PortsBySecurityGroup(id model.SecurityGroupID) iter.Seq[*model.P
 	return objects(r.t.ports.byGroup.all(id))
 }
 
-// PortsByName yields the ports of a name, of any project.
+// PortsByName yields the ports of a name, of any project; none for the empty name.
 func (r Reader) PortsByName(name string) iter.Seq[*model.Port] {
 	return objects(r.t.ports.byName.all(name))
 }
@@ -190,14 +177,17 @@ func (r Reader) AddrsInSubnet(subnet model.SubnetID, from netip.Addr) iter.Seq2[
 }
 
 // PortCount tells how many ports a project owns.
-func (r Reader) PortCount(project string) int { return r.t.ports.perProject.of(project) }
+func (r Reader) PortCount(project string) int { return r.t.ports.byProject.count(project) }
 
 // PortCountByNetwork tells how many ports are on a network.
-func (r Reader) PortCountByNetwork(id model.NetworkID) int { return r.t.ports.perNetwork.of(id) }
+func (r Reader) PortCountByNetwork(id model.NetworkID) int { return r.t.ports.byNetwork.count(id) }
 
 // PortCountBySubnet tells how many fixed addresses of a subnet are in use: a
 // port that has two of them counts twice.
-func (r Reader) PortCountBySubnet(id model.SubnetID) int { return r.t.ports.perSubnet.of(id) }
+func (r Reader) PortCountBySubnet(id model.SubnetID) int {
+	subnet := byUUID(id)
+	return r.t.ports.bySubnet.between(subnet, subnet+"\xff") // no address begins so, see byAddr
+}
 
 // PutPort inserts a port, or replaces the one of the same id. The transaction
 // owns it from now on.
@@ -211,8 +201,8 @@ type reportTable struct {
 	table[model.PortID, model.PortReport]
 }
 
-func newReportTable() reportTable {
-	return reportTable{newTable(byUUID[model.PortID], uuidKind("port_report",
+func newReportTable(e *epoch) reportTable {
+	return reportTable{newTable(e, byUUID[model.PortID], uuidKind("port_report",
 		func(p *model.PortReport) model.PortID { return p.PortID }))}
 }
 

@@ -9,32 +9,28 @@ import (
 
 type routerTable struct {
 	table[model.RouterID, model.Router]
-	byProject  index[string, model.Router]
-	byName     index[string, model.Router]
-	byHost     index[string, model.Router]
-	perProject counter[string, model.Router]
-	perHost    counter[string, model.Router]
-	perFirst   counter[string, model.Router]
+	byProject index[string, model.Router]
+	byName    index[string, model.Router]
+	byHost    index[string, model.Router]
+	byFirst   index[string, model.Router] // by the first of their hosts
 }
 
-func newRouterTable() routerTable {
+func newRouterTable(e *epoch) routerTable {
 	meta := func(r *model.Router) *model.Meta { return &r.Meta }
 	hosts := func(r *model.Router, to []string) []string { return append(to, r.Hosts...) }
 	return routerTable{
-		table:      newTable(byUUID[model.RouterID], uuidKind("router", func(r *model.Router) model.RouterID { return r.ID })),
-		byProject:  newIndex(byText, projectOf(meta)),
-		byName:     newIndex(byText, nameOf(meta)),
-		byHost:     newIndex(byText, hosts),
-		perProject: newCounter(byText, projectOf(meta)),
-		perHost:    newCounter(byText, hosts),
-		perFirst: newCounter(byText, func(r *model.Router, to []string) []string {
+		table:     newTable(e, byUUID[model.RouterID], uuidKind("router", func(r *model.Router) model.RouterID { return r.ID })),
+		byProject: newIndex(e, byText, projectOf(meta)),
+		byName:    newIndex(e, byText, nameOf(meta)),
+		byHost:    newIndex(e, byText, hosts),
+		byFirst: newIndex(e, byText, func(r *model.Router, to []string) []string {
 			return append(to, r.Hosts[:min(len(r.Hosts), 1)]...)
 		}),
 	}
 }
 
 func (t *routerTable) indexes() []indexer[model.Router] {
-	return []indexer[model.Router]{&t.rows, &t.byProject, &t.byName, &t.byHost, &t.perProject, &t.perHost, &t.perFirst}
+	return []indexer[model.Router]{&t.rows, &t.byProject, &t.byName, &t.byHost, &t.byFirst}
 }
 
 // Router returns a router, nil when there is none of that id.
@@ -60,13 +56,13 @@ func (r Reader) RoutersByHost(host string) iter.Seq[*model.Router] {
 }
 
 // RouterCount tells how many routers a project owns.
-func (r Reader) RouterCount(project string) int { return r.t.routers.perProject.of(project) }
+func (r Reader) RouterCount(project string) int { return r.t.routers.byProject.count(project) }
 
 // RouterCountByHost tells how many routers a gateway host serves.
-func (r Reader) RouterCountByHost(host string) int { return r.t.routers.perHost.of(host) }
+func (r Reader) RouterCountByHost(host string) int { return r.t.routers.byHost.count(host) }
 
 // RouterCountByPreferredHost tells for how many routers a gateway host is the preferred one.
-func (r Reader) RouterCountByPreferredHost(host string) int { return r.t.routers.perFirst.of(host) }
+func (r Reader) RouterCountByPreferredHost(host string) int { return r.t.routers.byFirst.count(host) }
 
 // RoutersByName yields the routers of a name, of any project.
 func (r Reader) RoutersByName(name string) iter.Seq[*model.Router] {
@@ -82,41 +78,39 @@ func (tx *Tx) DeleteRouter(id model.RouterID) { tx.record(drop(&tx.t.routers, id
 
 type floatingTable struct {
 	table[model.FloatingIPID, model.FloatingIP]
-	byProject  index[string, model.FloatingIP]
-	byRouter   index[model.RouterID, model.FloatingIP]
-	byPort     index[model.PortID, model.FloatingIP]
-	byNetwork  index[model.NetworkID, model.FloatingIP]
-	byAddr     index[netip.Addr, model.FloatingIP]
-	perProject counter[string, model.FloatingIP]
+	byProject index[string, model.FloatingIP]
+	byRouter  index[model.RouterID, model.FloatingIP]
+	byPort    index[model.PortID, model.FloatingIP]
+	byNetwork index[model.NetworkID, model.FloatingIP]
+	byAddr    index[netip.Addr, model.FloatingIP]
 }
 
-func newFloatingTable() floatingTable {
+func newFloatingTable(e *epoch) floatingTable {
 	meta := func(f *model.FloatingIP) *model.Meta { return &f.Meta }
 	return floatingTable{
-		table:     newTable(byUUID[model.FloatingIPID], uuidKind("floating_ip", func(f *model.FloatingIP) model.FloatingIPID { return f.ID })),
-		byProject: newIndex(byText, projectOf(meta)),
-		byRouter: newIndex(byUUID[model.RouterID], func(f *model.FloatingIP, to []model.RouterID) []model.RouterID {
+		table:     newTable(e, byUUID[model.FloatingIPID], uuidKind("floating_ip", func(f *model.FloatingIP) model.FloatingIPID { return f.ID })),
+		byProject: newIndex(e, byText, projectOf(meta)),
+		byRouter: newIndex(e, byUUID[model.RouterID], func(f *model.FloatingIP, to []model.RouterID) []model.RouterID {
 			if !f.RouterID.IsZero() {
 				to = append(to, f.RouterID)
 			}
 			return to
 		}),
-		byPort: newIndex(byUUID[model.PortID], func(f *model.FloatingIP, to []model.PortID) []model.PortID {
+		byPort: newIndex(e, byUUID[model.PortID], func(f *model.FloatingIP, to []model.PortID) []model.PortID {
 			if !f.PortID.IsZero() {
 				to = append(to, f.PortID)
 			}
 			return to
 		}),
-		byNetwork: newIndex(byUUID[model.NetworkID], func(f *model.FloatingIP, to []model.NetworkID) []model.NetworkID {
+		byNetwork: newIndex(e, byUUID[model.NetworkID], func(f *model.FloatingIP, to []model.NetworkID) []model.NetworkID {
 			return append(to, f.NetworkID)
 		}),
-		byAddr:     newIndex(byAddr, func(f *model.FloatingIP, to []netip.Addr) []netip.Addr { return append(to, f.Addr) }),
-		perProject: newCounter(byText, projectOf(meta)),
+		byAddr: newIndex(e, byAddr, func(f *model.FloatingIP, to []netip.Addr) []netip.Addr { return append(to, f.Addr) }),
 	}
 }
 
 func (t *floatingTable) indexes() []indexer[model.FloatingIP] {
-	return []indexer[model.FloatingIP]{&t.rows, &t.byProject, &t.byRouter, &t.byPort, &t.byNetwork, &t.byAddr, &t.perProject}
+	return []indexer[model.FloatingIP]{&t.rows, &t.byProject, &t.byRouter, &t.byPort, &t.byNetwork, &t.byAddr}
 }
 
 // FloatingIP returns a floating IP, nil when there is none of that id.
@@ -158,7 +152,7 @@ func (r Reader) FloatingIPsByAddr(addr netip.Addr) iter.Seq[*model.FloatingIP] {
 }
 
 // FloatingIPCount tells how many floating IPs a project owns.
-func (r Reader) FloatingIPCount(project string) int { return r.t.floating.perProject.of(project) }
+func (r Reader) FloatingIPCount(project string) int { return r.t.floating.byProject.count(project) }
 
 // PutFloatingIP inserts a floating IP, or replaces the one of the same id. The transaction owns
 // it from now on.
@@ -174,14 +168,14 @@ type forwardingTable struct {
 	byPort     index[model.PortID, model.PortForwarding]
 }
 
-func newForwardingTable() forwardingTable {
+func newForwardingTable(e *epoch) forwardingTable {
 	return forwardingTable{
-		table: newTable(byUUID[model.PortForwardingID], uuidKind("port_forwarding",
+		table: newTable(e, byUUID[model.PortForwardingID], uuidKind("port_forwarding",
 			func(f *model.PortForwarding) model.PortForwardingID { return f.ID })),
-		byFloating: newIndex(byUUID[model.FloatingIPID], func(f *model.PortForwarding, to []model.FloatingIPID) []model.FloatingIPID {
+		byFloating: newIndex(e, byUUID[model.FloatingIPID], func(f *model.PortForwarding, to []model.FloatingIPID) []model.FloatingIPID {
 			return append(to, f.FloatingIPID)
 		}),
-		byPort: newIndex(byUUID[model.PortID], func(f *model.PortForwarding, to []model.PortID) []model.PortID {
+		byPort: newIndex(e, byUUID[model.PortID], func(f *model.PortForwarding, to []model.PortID) []model.PortID {
 			return append(to, f.PortID)
 		}),
 	}

@@ -9,29 +9,23 @@ import (
 // Row is an object in a table, with room for one encoding of it. A changed
 // object is a new row.
 type Row[T any] struct {
-	head
-	Obj  *T // immutable
+	id   model.UUID // zero in tables keyed by a name
+	Obj  *T         // immutable
 	memo atomic.Pointer[memo]
+
+	room []entry // for entries of this row, allocated together; the writer's alone
 }
 
-// head is what a tree knows of a row, whatever the row's object is.
-type head struct {
-	id  model.UUID // orders rows of equal key in an index; zero in tables keyed by a name
-	row any        // the *Row[T] that this is the head of
-}
+// reserve makes room for a number of entries.
+func (r *Row[T]) reserve(n int) { r.room = make([]entry, 0, n) }
 
-func newRow[T any](id model.UUID, obj *T) *Row[T] {
-	r := &Row[T]{Obj: obj}
-	r.head = head{id, r}
-	return r
-}
-
-// rowOf is the row of a head, nil for none.
-func rowOf[T any](h *head) *Row[T] {
-	if h == nil {
-		return nil
+// entry returns a new entry of the row.
+func (r *Row[T]) entry(key string) *entry {
+	if len(r.room) == cap(r.room) {
+		return &entry{key, r.id, r}
 	}
-	return h.row.(*Row[T])
+	r.room = append(r.room, entry{key, r.id, r})
+	return &r.room[len(r.room)-1]
 }
 
 type memo struct {

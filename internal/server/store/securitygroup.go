@@ -8,33 +8,31 @@ import (
 
 type groupTable struct {
 	table[model.SecurityGroupID, model.SecurityGroup]
-	byProject  index[string, model.SecurityGroup]
-	byName     index[string, model.SecurityGroup]
-	defaults   index[string, model.SecurityGroup] // by project
-	shared     index[struct{}, model.SecurityGroup]
-	perProject counter[string, model.SecurityGroup]
+	byProject index[string, model.SecurityGroup]
+	byName    index[string, model.SecurityGroup]
+	defaults  index[string, model.SecurityGroup] // by project
+	shared    index[struct{}, model.SecurityGroup]
 }
 
-func newGroupTable() groupTable {
+func newGroupTable(e *epoch) groupTable {
 	meta := func(g *model.SecurityGroup) *model.Meta { return &g.Meta }
 	return groupTable{
-		table: newTable(byUUID[model.SecurityGroupID], uuidKind("security_group",
+		table: newTable(e, byUUID[model.SecurityGroupID], uuidKind("security_group",
 			func(g *model.SecurityGroup) model.SecurityGroupID { return g.ID })),
-		byProject: newIndex(byText, projectOf(meta)),
-		byName:    newIndex(byText, nameOf(meta)),
-		defaults: newIndex(byText, func(g *model.SecurityGroup, to []string) []string {
+		byProject: newIndex(e, byText, projectOf(meta)),
+		byName:    newIndex(e, byText, nameOf(meta)),
+		defaults: newIndex(e, byText, func(g *model.SecurityGroup, to []string) []string {
 			if g.IsDefault {
 				to = append(to, g.ProjectID)
 			}
 			return to
 		}),
-		shared:     newFlag(func(g *model.SecurityGroup) bool { return g.Shared }),
-		perProject: newCounter(byText, projectOf(meta)),
+		shared: newFlag(e, func(g *model.SecurityGroup) bool { return g.Shared }),
 	}
 }
 
 func (t *groupTable) indexes() []indexer[model.SecurityGroup] {
-	return []indexer[model.SecurityGroup]{&t.rows, &t.byProject, &t.byName, &t.defaults, &t.shared, &t.perProject}
+	return []indexer[model.SecurityGroup]{&t.rows, &t.byProject, &t.byName, &t.defaults, &t.shared}
 }
 
 // SecurityGroup returns a security group, nil when there is none of that id.
@@ -86,7 +84,7 @@ func (r Reader) DefaultSecurityGroup(project string) *model.SecurityGroup {
 }
 
 // SecurityGroupCount tells how many security groups a project owns.
-func (r Reader) SecurityGroupCount(project string) int { return r.t.groups.perProject.of(project) }
+func (r Reader) SecurityGroupCount(project string) int { return r.t.groups.byProject.count(project) }
 
 // PutSecurityGroup inserts a security group, or replaces the one of the same
 // id. The transaction owns it from now on.
@@ -102,36 +100,34 @@ type ruleTable struct {
 	byGroup       index[model.SecurityGroupID, model.SecurityGroupRule]
 	byRemoteGroup index[model.SecurityGroupID, model.SecurityGroupRule]
 	byAddresses   index[model.AddressGroupID, model.SecurityGroupRule]
-	perProject    counter[string, model.SecurityGroupRule]
 }
 
-func newRuleTable() ruleTable {
+func newRuleTable(e *epoch) ruleTable {
 	meta := func(g *model.SecurityGroupRule) *model.Meta { return &g.Meta }
 	return ruleTable{
-		table: newTable(byUUID[model.SecurityGroupRuleID], uuidKind("security_group_rule",
+		table: newTable(e, byUUID[model.SecurityGroupRuleID], uuidKind("security_group_rule",
 			func(g *model.SecurityGroupRule) model.SecurityGroupRuleID { return g.ID })),
-		byProject: newIndex(byText, projectOf(meta)),
-		byGroup: newIndex(byUUID[model.SecurityGroupID], func(g *model.SecurityGroupRule, to []model.SecurityGroupID) []model.SecurityGroupID {
+		byProject: newIndex(e, byText, projectOf(meta)),
+		byGroup: newIndex(e, byUUID[model.SecurityGroupID], func(g *model.SecurityGroupRule, to []model.SecurityGroupID) []model.SecurityGroupID {
 			return append(to, g.GroupID)
 		}),
-		byRemoteGroup: newIndex(byUUID[model.SecurityGroupID], func(g *model.SecurityGroupRule, to []model.SecurityGroupID) []model.SecurityGroupID {
+		byRemoteGroup: newIndex(e, byUUID[model.SecurityGroupID], func(g *model.SecurityGroupRule, to []model.SecurityGroupID) []model.SecurityGroupID {
 			if !g.RemoteGroup.IsZero() {
 				to = append(to, g.RemoteGroup)
 			}
 			return to
 		}),
-		byAddresses: newIndex(byUUID[model.AddressGroupID], func(g *model.SecurityGroupRule, to []model.AddressGroupID) []model.AddressGroupID {
+		byAddresses: newIndex(e, byUUID[model.AddressGroupID], func(g *model.SecurityGroupRule, to []model.AddressGroupID) []model.AddressGroupID {
 			if !g.RemoteAddressGroup.IsZero() {
 				to = append(to, g.RemoteAddressGroup)
 			}
 			return to
 		}),
-		perProject: newCounter(byText, projectOf(meta)),
 	}
 }
 
 func (t *ruleTable) indexes() []indexer[model.SecurityGroupRule] {
-	return []indexer[model.SecurityGroupRule]{&t.rows, &t.byProject, &t.byGroup, &t.byRemoteGroup, &t.byAddresses, &t.perProject}
+	return []indexer[model.SecurityGroupRule]{&t.rows, &t.byProject, &t.byGroup, &t.byRemoteGroup, &t.byAddresses}
 }
 
 // SecurityGroupRule returns a rule, nil when there is none of that id.
@@ -189,7 +185,7 @@ func (r Reader) SecurityGroupRulesByAddressGroup(id model.AddressGroupID) iter.S
 }
 
 // SecurityGroupRuleCount tells how many rules a project owns.
-func (r Reader) SecurityGroupRuleCount(project string) int { return r.t.rules.perProject.of(project) }
+func (r Reader) SecurityGroupRuleCount(project string) int { return r.t.rules.byProject.count(project) }
 
 // PutSecurityGroupRule inserts a rule, or replaces the one of the same id. The
 // transaction owns it from now on.

@@ -136,7 +136,7 @@ func (s *Store) lead(ctx context.Context) error {
 	}
 	live.seq = s.ring.reset()
 	s.latest.Store(&Snapshot{Reader{live.freeze()}})
-	s.log.Info("leading", "revision", live.revision, "ports", live.ports.rows.tree.Len(), "load_seconds", time.Since(start).Seconds())
+	s.log.Info("leading", "revision", live.revision, "ports", live.ports.rows.tree.len(), "load_seconds", time.Since(start).Seconds())
 
 	t := newTerm(s, live)
 	s.setTerm(t)

@@ -8,13 +8,12 @@ import (
 
 type subnetTable struct {
 	table[model.SubnetID, model.Subnet]
-	byProject  index[string, model.Subnet]
-	byName     index[string, model.Subnet]
-	byNetwork  index[model.NetworkID, model.Subnet]
-	byPool     index[model.SubnetPoolID, model.Subnet]
-	free       freeBlocks
-	perProject counter[string, model.Subnet]
-	perShare   counter[poolShare, model.Subnet]
+	byProject index[string, model.Subnet]
+	byName    index[string, model.Subnet]
+	byNetwork index[model.NetworkID, model.Subnet]
+	byPool    index[model.SubnetPoolID, model.Subnet]
+	byShare   index[poolShare, model.Subnet]
+	free      freeBlocks
 }
 
 // poolShare is the blocks of a size that a project has of a pool.
@@ -26,25 +25,24 @@ type poolShare struct {
 
 func (k poolShare) text() string { return byUUID(k.pool) + string(rune(k.bits)) + k.project }
 
-func newSubnetTable() subnetTable {
+func newSubnetTable(e *epoch) subnetTable {
 	meta := func(s *model.Subnet) *model.Meta { return &s.Meta }
 	return subnetTable{
-		table: newTable(byUUID[model.SubnetID], uuidKind("subnet",
+		table: newTable(e, byUUID[model.SubnetID], uuidKind("subnet",
 			func(s *model.Subnet) model.SubnetID { return s.ID })),
-		byProject: newIndex(byText, projectOf(meta)),
-		byName:    newIndex(byText, nameOf(meta)),
-		byNetwork: newIndex(byUUID[model.NetworkID], func(s *model.Subnet, to []model.NetworkID) []model.NetworkID {
+		byProject: newIndex(e, byText, projectOf(meta)),
+		byName:    newIndex(e, byText, nameOf(meta)),
+		byNetwork: newIndex(e, byUUID[model.NetworkID], func(s *model.Subnet, to []model.NetworkID) []model.NetworkID {
 			return append(to, s.NetworkID)
 		}),
-		byPool: newIndex(byUUID[model.SubnetPoolID], func(s *model.Subnet, to []model.SubnetPoolID) []model.SubnetPoolID {
+		byPool: newIndex(e, byUUID[model.SubnetPoolID], func(s *model.Subnet, to []model.SubnetPoolID) []model.SubnetPoolID {
 			if !s.SubnetPoolID.IsZero() {
 				to = append(to, s.SubnetPoolID)
 			}
 			return to
 		}),
-		free:       newFreeBlocks(),
-		perProject: newCounter(byText, projectOf(meta)),
-		perShare: newCounter(poolShare.text, func(s *model.Subnet, to []poolShare) []poolShare {
+		free: newFreeBlocks(e),
+		byShare: newIndex(e, poolShare.text, func(s *model.Subnet, to []poolShare) []poolShare {
 			if !s.SubnetPoolID.IsZero() {
 				to = append(to, poolShare{s.SubnetPoolID, s.ProjectID, s.CIDR.Bits()})
 			}
@@ -54,7 +52,7 @@ func newSubnetTable() subnetTable {
 }
 
 func (t *subnetTable) indexes() []indexer[model.Subnet] {
-	return []indexer[model.Subnet]{&t.rows, &t.byProject, &t.byName, &t.byNetwork, &t.byPool, &t.free, &t.perProject, &t.perShare}
+	return []indexer[model.Subnet]{&t.rows, &t.byProject, &t.byName, &t.byNetwork, &t.byPool, &t.free, &t.byShare}
 }
 
 // Subnet returns a subnet, nil when there is none of that id.
@@ -96,7 +94,7 @@ func (r Reader) SubnetRowsByPool(id model.SubnetPoolID) iter.Seq[*Row[model.Subn
 
 // SubnetCountByPool tells how many subnets of a prefix length a project has of a pool.
 func (r Reader) SubnetCountByPool(id model.SubnetPoolID, project string, bits int) int {
-	return r.t.subnets.perShare.of(poolShare{id, project, bits})
+	return r.t.subnets.byShare.count(poolShare{id, project, bits})
 }
 
 // SubnetsByName yields the subnets of a name, of any project.
@@ -105,7 +103,7 @@ func (r Reader) SubnetsByName(name string) iter.Seq[*model.Subnet] {
 }
 
 // SubnetCount tells how many subnets a project owns.
-func (r Reader) SubnetCount(project string) int { return r.t.subnets.perProject.of(project) }
+func (r Reader) SubnetCount(project string) int { return r.t.subnets.byProject.count(project) }
 
 // PutSubnet inserts a subnet, or replaces the one of the same id. The
 // transaction owns it from now on.

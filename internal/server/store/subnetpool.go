@@ -8,34 +8,32 @@ import (
 
 type poolTable struct {
 	table[model.SubnetPoolID, model.SubnetPool]
-	byProject  index[string, model.SubnetPool]
-	byName     index[string, model.SubnetPool]
-	byScope    index[model.AddressScopeID, model.SubnetPool]
-	shared     index[struct{}, model.SubnetPool]
-	standard   index[struct{}, model.SubnetPool]
-	perProject counter[string, model.SubnetPool]
+	byProject index[string, model.SubnetPool]
+	byName    index[string, model.SubnetPool]
+	byScope   index[model.AddressScopeID, model.SubnetPool]
+	shared    index[struct{}, model.SubnetPool]
+	standard  index[struct{}, model.SubnetPool]
 }
 
-func newPoolTable() poolTable {
+func newPoolTable(e *epoch) poolTable {
 	meta := func(p *model.SubnetPool) *model.Meta { return &p.Meta }
 	return poolTable{
-		table:     newTable(byUUID[model.SubnetPoolID], uuidKind("subnet_pool", func(p *model.SubnetPool) model.SubnetPoolID { return p.ID })),
-		byProject: newIndex(byText, projectOf(meta)),
-		byName:    newIndex(byText, nameOf(meta)),
-		byScope: newIndex(byUUID[model.AddressScopeID], func(p *model.SubnetPool, to []model.AddressScopeID) []model.AddressScopeID {
+		table:     newTable(e, byUUID[model.SubnetPoolID], uuidKind("subnet_pool", func(p *model.SubnetPool) model.SubnetPoolID { return p.ID })),
+		byProject: newIndex(e, byText, projectOf(meta)),
+		byName:    newIndex(e, byText, nameOf(meta)),
+		byScope: newIndex(e, byUUID[model.AddressScopeID], func(p *model.SubnetPool, to []model.AddressScopeID) []model.AddressScopeID {
 			if !p.AddressScopeID.IsZero() {
 				to = append(to, p.AddressScopeID)
 			}
 			return to
 		}),
-		shared:     newFlag(func(p *model.SubnetPool) bool { return p.Shared }),
-		standard:   newFlag(func(p *model.SubnetPool) bool { return p.IsDefault }),
-		perProject: newCounter(byText, projectOf(meta)),
+		shared:   newFlag(e, func(p *model.SubnetPool) bool { return p.Shared }),
+		standard: newFlag(e, func(p *model.SubnetPool) bool { return p.IsDefault }),
 	}
 }
 
 func (t *poolTable) indexes() []indexer[model.SubnetPool] {
-	return []indexer[model.SubnetPool]{&t.rows, &t.byProject, &t.byName, &t.byScope, &t.shared, &t.standard, &t.perProject}
+	return []indexer[model.SubnetPool]{&t.rows, &t.byProject, &t.byName, &t.byScope, &t.shared, &t.standard}
 }
 
 // SubnetPool returns a subnet pool, nil when there is none of that id.
@@ -82,7 +80,7 @@ func (r Reader) DefaultSubnetPools() iter.Seq[*model.SubnetPool] {
 }
 
 // SubnetPoolCount tells how many subnet pools a project owns.
-func (r Reader) SubnetPoolCount(project string) int { return r.t.pools.perProject.of(project) }
+func (r Reader) SubnetPoolCount(project string) int { return r.t.pools.byProject.count(project) }
 
 // NetworkScope returns the address scope that the subnets of a network of an IP version are in, zero for
 // none. It is that of their pools.

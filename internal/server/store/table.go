@@ -24,10 +24,10 @@ type kind[K comparable, T any] struct {
 	text   func(key K) string     // last part of the key in the journal
 }
 
-func newTable[K comparable, T any](text func(K) string, k kind[K, T]) table[K, T] {
+func newTable[K comparable, T any](e *epoch, text func(K) string, k kind[K, T]) table[K, T] {
 	return table[K, T]{
 		kind: &k,
-		rows: newIndex(text, func(obj *T, to []K) []K { return append(to, k.key(obj)) }),
+		rows: newIndex(e, text, func(obj *T, to []K) []K { return append(to, k.key(obj)) }),
 	}
 }
 
@@ -49,7 +49,7 @@ func nameKind[T any](name string, key func(obj *T) string) kind[string, T] {
 	}
 }
 
-func (k *kind[K, T]) row(obj *T) *Row[T] { return newRow(k.uuid(k.key(obj)), obj) }
+func (k *kind[K, T]) row(obj *T) *Row[T] { return &Row[T]{id: k.uuid(k.key(obj)), Obj: obj} }
 
 func (k *kind[K, T]) journalKey(key K) string { return journal.Prefix + k.name + "/" + k.text(key) }
 
@@ -98,7 +98,11 @@ func drop[K comparable, T any](t typed[K, T], key K) edit {
 }
 
 func (e *rowEdit[K, T]) apply(before, after *Row[T]) {
-	for _, x := range e.table.indexes() {
+	indexes := e.table.indexes()
+	if after != nil {
+		after.reserve(len(indexes) + 1) // most have one key, a port often has two addresses
+	}
+	for _, x := range indexes {
 		x.replace(before, after)
 	}
 }

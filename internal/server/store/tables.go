@@ -9,6 +9,7 @@ import (
 type tables struct {
 	revision uint64 // of the journal: the last batch that is known to be in here
 	seq      uint64 // of commits in this process, for subscriptions
+	epoch    *epoch // of all trees
 
 	networks networkTable
 	subnets  subnetTable
@@ -29,51 +30,36 @@ type tables struct {
 }
 
 func newTables() *tables {
+	e := &epoch{}
 	return &tables{
-		networks: newNetworkTable(),
-		subnets:  newSubnetTable(),
-		ports:    newPortTable(),
-		reports:  newReportTable(),
-		groups:   newGroupTable(),
-		rules:    newRuleTable(),
-		hosts:    newHostTable(),
-		quotas:   newQuotaTable(),
+		epoch: e,
 
-		routers:     newRouterTable(),
-		floating:    newFloatingTable(),
-		forwardings: newForwardingTable(),
-		scopes:      newScopeTable(),
-		pools:       newPoolTable(),
+		networks: newNetworkTable(e),
+		subnets:  newSubnetTable(e),
+		ports:    newPortTable(e),
+		reports:  newReportTable(e),
+		groups:   newGroupTable(e),
+		rules:    newRuleTable(e),
+		hosts:    newHostTable(e),
+		quotas:   newQuotaTable(e),
 
-		addressGroups: newAddressGroupTable(),
+		routers:     newRouterTable(e),
+		floating:    newFloatingTable(e),
+		forwardings: newForwardingTable(e),
+		scopes:      newScopeTable(e),
+		pools:       newPoolTable(e),
+
+		addressGroups: newAddressGroupTable(e),
 	}
 }
 
-// freeze returns an immutable copy. It costs the same however many rows there
-// are; the next write to each tree copies the nodes that it touches.
+// freeze returns an immutable copy. It costs the same however many rows there are, and nothing for a tree but
+// the copy of its root's address; the next write to a tree copies the nodes that it touches. What is frozen may be
+// frozen again, to be written to instead of what it is a copy of.
 func (t *tables) freeze() *tables {
 	c := *t
-	fork(&c.networks)
-	fork(&c.subnets)
-	fork(&c.ports)
-	fork(&c.reports)
-	fork(&c.groups)
-	fork(&c.rules)
-	fork(&c.hosts)
-	fork(&c.quotas)
-	fork(&c.routers)
-	fork(&c.floating)
-	fork(&c.forwardings)
-	fork(&c.scopes)
-	fork(&c.pools)
-	fork(&c.addressGroups)
+	t.epoch.now++
 	return &c
-}
-
-func fork[K comparable, T any](t typed[K, T]) {
-	for _, x := range t.indexes() {
-		x.fork()
-	}
 }
 
 // loaders returns what takes the rows of each table, by the table's name in
@@ -126,4 +112,14 @@ func projectOf[T any](meta func(*T) *model.Meta) func(*T, []string) []string {
 
 func nameOf[T any](meta func(*T) *model.Meta) func(*T, []string) []string {
 	return func(obj *T, to []string) []string { return append(to, meta(obj).Name) }
+}
+
+// unlessEmpty returns a key function for texts that many objects have not got: these have no entry.
+func unlessEmpty[T any](text func(*T) string) func(*T, []string) []string {
+	return func(obj *T, to []string) []string {
+		if s := text(obj); s != "" {
+			to = append(to, s)
+		}
+		return to
+	}
 }

@@ -20,26 +20,42 @@ import (
 
 // The oracle of the model-based test: every table as a map.
 type oracle struct {
-	networks  map[model.NetworkID]*model.Network
-	subnets   map[model.SubnetID]*model.Subnet
-	ports     map[model.PortID]*model.Port
-	groups    map[model.SecurityGroupID]*model.SecurityGroup
-	rules     map[model.SecurityGroupRuleID]*model.SecurityGroupRule
-	hosts     map[string]*model.Host
-	pools     map[model.SubnetPoolID]*model.SubnetPool
-	addresses map[model.AddressGroupID]*model.AddressGroup
+	networks map[model.NetworkID]*model.Network
+	subnets  map[model.SubnetID]*model.Subnet
+	ports    map[model.PortID]*model.Port
+	groups   map[model.SecurityGroupID]*model.SecurityGroup
+	rules    map[model.SecurityGroupRuleID]*model.SecurityGroupRule
+	hosts    map[string]*model.Host
+	pools    map[model.SubnetPoolID]*model.SubnetPool
+
+	routers     map[model.RouterID]*model.Router
+	floating    map[model.FloatingIPID]*model.FloatingIP
+	forwardings map[model.PortForwardingID]*model.PortForwarding
+	addresses   map[model.AddressGroupID]*model.AddressGroup
+	scopes      map[model.AddressScopeID]*model.AddressScope
+	reports     map[model.PortID]*model.PortReport
+	quotas      map[string]*model.Quota
 }
 
 func newOracle() *oracle {
 	return &oracle{
 		map[model.NetworkID]*model.Network{}, map[model.SubnetID]*model.Subnet{}, map[model.PortID]*model.Port{},
 		map[model.SecurityGroupID]*model.SecurityGroup{}, map[model.SecurityGroupRuleID]*model.SecurityGroupRule{}, map[string]*model.Host{},
-		map[model.SubnetPoolID]*model.SubnetPool{}, map[model.AddressGroupID]*model.AddressGroup{},
+		map[model.SubnetPoolID]*model.SubnetPool{},
+		map[model.RouterID]*model.Router{}, map[model.FloatingIPID]*model.FloatingIP{}, map[model.PortForwardingID]*model.PortForwarding{},
+		map[model.AddressGroupID]*model.AddressGroup{}, map[model.AddressScopeID]*model.AddressScope{}, map[model.PortID]*model.PortReport{}, map[string]*model.Quota{},
 	}
 }
 
 func (o *oracle) clone() *oracle {
-	return &oracle{maps.Clone(o.networks), maps.Clone(o.subnets), maps.Clone(o.ports), maps.Clone(o.groups), maps.Clone(o.rules), maps.Clone(o.hosts), maps.Clone(o.pools), maps.Clone(o.addresses)}
+	return &oracle{maps.Clone(o.networks), maps.Clone(o.subnets), maps.Clone(o.ports), maps.Clone(o.groups), maps.Clone(o.rules), maps.Clone(o.hosts), maps.Clone(o.pools),
+		maps.Clone(o.routers), maps.Clone(o.floating), maps.Clone(o.forwardings), maps.Clone(o.addresses), maps.Clone(o.scopes), maps.Clone(o.reports), maps.Clone(o.quotas)}
+}
+
+// len is how many rows there are.
+func (o *oracle) len() int {
+	return len(o.networks) + len(o.subnets) + len(o.ports) + len(o.groups) + len(o.rules) + len(o.hosts) + len(o.pools) +
+		len(o.routers) + len(o.floating) + len(o.forwardings) + len(o.addresses) + len(o.scopes) + len(o.reports) + len(o.quotas)
 }
 
 // Few values, so that rows meet in indexes and are replaced and deleted often.
@@ -151,15 +167,55 @@ func step(t *rapid.T, tx *Tx, o *oracle) {
 		tx.PutSubnetPool(p)
 		o.pools[p.ID] = p
 	case 7:
-		g := &model.AddressGroup{ID: model.AddressGroupID{UUID: drawID(t, 'd', "addresses")}, Meta: drawMeta(t), Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}}
-		if remove {
-			tx.DeleteAddressGroup(g.ID)
-			delete(o.addresses, g.ID)
-			return
-		}
-		tx.PutAddressGroup(g)
-		o.addresses[g.ID] = g
+		stepFurther(t, tx, o, remove)
 	}
+}
+
+// stepFurther is step for the other tables.
+func stepFurther(t *rapid.T, tx *Tx, o *oracle, remove bool) {
+	host := func() string { return rapid.SampledFrom([]string{"h1", "h2"}).Draw(t, "host") }
+	port, router := model.PortID{UUID: drawID(t, 'p', "port")}, model.RouterID{UUID: drawID(t, 'r', "router")}
+	floating := model.FloatingIPID{UUID: drawID(t, 'f', "floating")}
+	switch rapid.IntRange(0, 6).Draw(t, "further table") {
+	case 0:
+		r := &model.Router{ID: router, Meta: drawMeta(t)}
+		for range rapid.IntRange(0, 2).Draw(t, "hosts") {
+			r.Hosts = append(r.Hosts, host())
+		}
+		change(remove, o.routers, r.ID, r, tx.PutRouter, tx.DeleteRouter)
+	case 1:
+		f := &model.FloatingIP{ID: floating, Meta: drawMeta(t), NetworkID: model.NetworkID{UUID: drawID(t, 'n', "network")}, Addr: drawAddr(t)}
+		if rapid.Bool().Draw(t, "associated") {
+			f.PortID, f.RouterID, f.FixedAddr = port, router, drawAddr(t)
+		}
+		change(remove, o.floating, f.ID, f, tx.PutFloatingIP, tx.DeleteFloatingIP)
+	case 2:
+		f := &model.PortForwarding{ID: model.PortForwardingID{UUID: drawID(t, 'w', "forwarding")}, FloatingIPID: floating, PortID: port, InternalAddr: drawAddr(t)}
+		change(remove, o.forwardings, f.ID, f, tx.PutPortForwarding, tx.DeletePortForwarding)
+	case 3:
+		s := &model.AddressScope{ID: model.AddressScopeID{UUID: drawID(t, 'c', "scope")}, Meta: drawMeta(t), Shared: rapid.Bool().Draw(t, "shared")}
+		change(remove, o.scopes, s.ID, s, tx.PutAddressScope, tx.DeleteAddressScope)
+	case 4:
+		r := &model.PortReport{PortID: port, HostReport: model.HostReport{Host: host()}}
+		change(remove, o.reports, r.PortID, r, tx.PutPortReport, tx.DeletePortReport)
+	case 5:
+		g := &model.AddressGroup{ID: model.AddressGroupID{UUID: drawID(t, 'd', "addresses")}, Meta: drawMeta(t), Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}}
+		change(remove, o.addresses, g.ID, g, tx.PutAddressGroup, tx.DeleteAddressGroup)
+	case 6:
+		q := &model.Quota{ProjectID: rapid.SampledFrom([]string{"p1", "p/3"}).Draw(t, "project"), Limits: map[string]int64{"port": 1}}
+		change(remove, o.quotas, q.ProjectID, q, tx.PutQuota, tx.DeleteQuota)
+	}
+}
+
+// change puts or deletes an object in a table and its oracle.
+func change[K comparable, T any](remove bool, all map[K]*T, key K, obj *T, put func(*T), del func(K)) {
+	if remove {
+		del(key)
+		delete(all, key)
+		return
+	}
+	put(obj)
+	all[key] = obj
 }
 
 // same reports values of a table that differ from the oracle's that match.
@@ -214,13 +270,23 @@ func check(t *rapid.T, r Reader, o *oracle) {
 	}
 	for _, name := range []string{"", "web", "db", "no"} {
 		same(t, "networks named "+name, r.NetworksByName(name), o.networks, func(n *model.Network) bool { return n.Name == name })
-		same(t, "ports named "+name, r.PortsByName(name), o.ports, func(v *model.Port) bool { return v.Name == name })
+		same(t, "ports named "+name, r.PortsByName(name), o.ports, func(v *model.Port) bool { return v.Name == name && name != "" })
 	}
 	for _, h := range []string{"", "h1", "h2"} {
-		same(t, "ports on "+h, r.PortsByHost(h), o.ports, func(v *model.Port) bool { return v.Binding.HostID == h })
+		same(t, "ports on "+h, r.PortsByHost(h), o.ports, func(v *model.Port) bool { return v.Binding.HostID == h && h != "" })
+		same(t, "routers on "+h, r.RoutersByHost(h), o.routers, func(v *model.Router) bool { return slices.Contains(v.Hosts, h) })
+		preferred := 0
+		for _, v := range o.routers {
+			if len(v.Hosts) > 0 && v.Hosts[0] == h {
+				preferred++
+			}
+		}
+		if got, want := r.RouterCountByHost(h), number(r.RoutersByHost(h)); got != want || r.RouterCountByPreferredHost(h) != preferred {
+			t.Fatalf("count of routers on %s: %d, want %d; preferring it: %d, want %d", h, got, want, r.RouterCountByPreferredHost(h), preferred)
+		}
 	}
 	for _, d := range []string{"", "vm1", "vm2"} {
-		same(t, "ports of "+d, r.PortsByDevice(d), o.ports, func(v *model.Port) bool { return v.DeviceID == d })
+		same(t, "ports of "+d, r.PortsByDevice(d), o.ports, func(v *model.Port) bool { return v.DeviceID == d && d != "" })
 	}
 	for tag := range uint32(4) {
 		n := r.NetworkByTag(model.TypeVLAN, "a", tag)
@@ -241,6 +307,9 @@ func check(t *rapid.T, r Reader, o *oracle) {
 		same(t, "ports in group", r.PortsBySecurityGroup(group), o.ports, func(v *model.Port) bool { return slices.Contains(v.SecurityGroups, group) })
 		same(t, "rules of group", r.SecurityGroupRulesByGroup(group), o.rules, func(v *model.SecurityGroupRule) bool { return v.GroupID == group })
 		same(t, "rules about group", r.SecurityGroupRulesByRemoteGroup(group), o.rules, func(v *model.SecurityGroupRule) bool { return v.RemoteGroup == group && i > 0 })
+		if got, want := r.PortCountBySubnet(subnet), number2(r.AddrsInSubnet(subnet, netip.Addr{})); got != want {
+			t.Fatalf("count of addresses on subnet: %d, want %d", got, want)
+		}
 		last := netip.Addr{}
 		for a, p := range r.AddrsInSubnet(subnet, netip.Addr{}) {
 			if a.Less(last) || o.ports[p.ID] != p || !slices.Contains(p.FixedIPs, model.FixedIP{SubnetID: subnet, Addr: a}) {
@@ -292,6 +361,18 @@ func check(t *rapid.T, r Reader, o *oracle) {
 	same(t, "address groups of name", objects(r.AddressGroupRowsByName("web")), o.addresses, func(v *model.AddressGroup) bool { return v.Name == "web" })
 	same(t, "default pools", r.DefaultSubnetPools(), o.pools, func(v *model.SubnetPool) bool { return v.IsDefault })
 	same(t, "hosts", r.Hosts(), o.hosts, func(*model.Host) bool { return true })
+	same(t, "routers", r.Routers(), o.routers, func(*model.Router) bool { return true })
+	same(t, "floating IPs", objects(r.FloatingIPRows()), o.floating, func(*model.FloatingIP) bool { return true })
+	same(t, "scopes", objects(r.AddressScopeRows()), o.scopes, func(*model.AddressScope) bool { return true })
+	same(t, "reports", r.PortReports(), o.reports, func(*model.PortReport) bool { return true })
+	same(t, "quotas", r.Quotas(), o.quotas, func(*model.Quota) bool { return true })
+	for i := range 7 {
+		port, router, floating := model.PortID{UUID: uuid('p', i)}, model.RouterID{UUID: uuid('r', i)}, model.FloatingIPID{UUID: uuid('f', i)}
+		same(t, "floating IPs of port", r.FloatingIPsByPort(port), o.floating, func(v *model.FloatingIP) bool { return v.PortID == port && i > 0 })
+		same(t, "floating IPs of router", r.FloatingIPsByRouter(router), o.floating, func(v *model.FloatingIP) bool { return v.RouterID == router && i > 0 })
+		same(t, "forwardings of floating IP", r.PortForwardingsByFloatingIP(floating), o.forwardings, func(v *model.PortForwarding) bool { return v.FloatingIPID == floating })
+		same(t, "forwardings of port", r.PortForwardingsByPort(port), o.forwardings, func(v *model.PortForwarding) bool { return v.PortID == port })
+	}
 }
 
 func number[T any](seq iter.Seq[T]) (n int) {
@@ -301,55 +382,101 @@ func number[T any](seq iter.Seq[T]) (n int) {
 	return n
 }
 
+func number2[A, B any](seq iter.Seq2[A, B]) (n int) {
+	for range seq {
+		n++
+	}
+	return n
+}
+
 // dump tells all that an index holds; rows by their identity.
-func (x *index[K, T]) dump() string   { return fmt.Sprint(x.tree.Items()) }
-func (c *counter[K, T]) dump() string { return fmt.Sprint(c.tree.Items()) }
-func (x *freeBlocks) dump() string    { return fmt.Sprint(x.tree.Items()) }
+func (x *index[K, T]) dump() string { return fmt.Sprint(x.tree.entries()) }
+func (x *freeBlocks) dump() string  { return fmt.Sprint(x.tree.entries()) }
 
 // dumpTables tells all that is in all indexes.
 func dumpTables(t *tables) []string {
 	var out []string
-	out = append(out, dumpTable(&t.networks)...)
-	out = append(out, dumpTable(&t.subnets)...)
-	out = append(out, dumpTable(&t.ports)...)
-	out = append(out, dumpTable(&t.reports)...)
-	out = append(out, dumpTable(&t.groups)...)
-	out = append(out, dumpTable(&t.rules)...)
-	out = append(out, dumpTable(&t.hosts)...)
-	out = append(out, dumpTable(&t.pools)...)
-	out = append(out, dumpTable(&t.addressGroups)...)
-	return append(out, dumpTable(&t.quotas)...)
+	loaders := t.loaders()
+	for _, name := range slices.Sorted(maps.Keys(loaders)) {
+		out = append(out, loaders[name].(interface{ dump() []string }).dump()...)
+	}
+	return out
 }
 
-func dumpTable[K comparable, T any](t typed[K, T]) []string {
-	var out []string
-	for _, x := range t.indexes() {
+func (l tableLoader[K, T]) dump() (out []string) {
+	for _, x := range l.table.indexes() {
 		out = append(out, x.(interface{ dump() string }).dump())
 	}
 	return out
 }
 
-// refill builds the indexes of a table from its rows alone.
-func refill[K comparable, T any](from, to typed[K, T]) {
-	rows := slices.Collect(from.base().rows.every())
-	for _, x := range to.indexes() {
+// refillTables builds the indexes of all tables from their rows alone.
+func refillTables(t *tables) *tables {
+	n := newTables()
+	to := n.loaders()
+	for name, from := range t.loaders() {
+		from.(interface{ refill(loader) }).refill(to[name])
+	}
+	return n
+}
+
+func (l tableLoader[K, T]) refill(to loader) {
+	rows := slices.Collect(l.table.base().rows.every())
+	for _, x := range to.(tableLoader[K, T]).table.indexes() {
 		x.fill(rows)
 	}
 }
 
-func refillTables(t *tables) *tables {
-	n := newTables()
-	refill(&t.networks, &n.networks)
-	refill(&t.subnets, &n.subnets)
-	refill(&t.ports, &n.ports)
-	refill(&t.reports, &n.reports)
-	refill(&t.groups, &n.groups)
-	refill(&t.rules, &n.rules)
-	refill(&t.hosts, &n.hosts)
-	refill(&t.pools, &n.pools)
-	refill(&t.addressGroups, &n.addressGroups)
-	refill(&t.quotas, &n.quotas)
-	return n
+// Random transactions on live tables, failing ones among them; what was frozen is as it was then, whatever was written
+// and undone since, and may take the place of the live tables.
+func TestFrozenTablesStay(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		live, o := newTables(), newOracle()
+		type old struct {
+			tables *tables
+			oracle *oracle
+			dump   []string
+		}
+		var kept []old
+		for range rapid.IntRange(1, 20).Draw(rt, "transactions") {
+			next, fail := o.clone(), rapid.IntRange(0, 2).Draw(rt, "fail") == 0
+			_, err := run(live, func(tx *Tx) error {
+				for range rapid.IntRange(1, 8).Draw(rt, "steps") {
+					step(rt, tx, next)
+				}
+				if fail {
+					return errors.New("refused")
+				}
+				return nil
+			})
+			if fail != (err != nil) {
+				rt.Fatal(err)
+			}
+			if !fail {
+				o = next
+			}
+			check(rt, Reader{live}, o)
+			switch rapid.IntRange(0, 4).Draw(rt, "then") {
+			case 0, 1:
+				frozen := live.freeze()
+				kept = append(kept, old{frozen, o, dumpTables(frozen)})
+			case 2:
+				if len(kept) > 0 { // the journal refused what came after
+					k := rapid.SampledFrom(kept).Draw(rt, "kept")
+					live, o = k.tables.freeze(), k.oracle
+				}
+			}
+		}
+		for i, k := range kept {
+			check(rt, Reader{k.tables}, k.oracle)
+			if got := dumpTables(k.tables); !slices.Equal(got, k.dump) {
+				rt.Fatalf("frozen tables %d changed from\n%v\nto\n%v", i, k.dump, got)
+			}
+		}
+		if got, want := dumpTables(live), dumpTables(refillTables(live)); !slices.Equal(got, want) {
+			rt.Fatalf("indexes are\n%s\nbuilt from scratch they are\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
 }
 
 // Random transactions, failing ones among them, against maps; every index equal
@@ -412,11 +539,11 @@ func TestTablesBehaveLikeMaps(t *testing.T) {
 				rt.Fatalf("loaded %+v, want %+v", p, o.ports[p.ID])
 			}
 		}
-		if got := again.ports.rows.tree.Len(); got != len(o.ports) {
+		if got := again.ports.rows.tree.len(); got != len(o.ports) {
 			rt.Fatalf("loaded %d ports, want %d", got, len(o.ports))
 		}
-		if got := len(j.Rows()); got != len(o.networks)+len(o.subnets)+len(o.ports)+len(o.groups)+len(o.rules)+len(o.hosts)+len(o.pools)+len(o.addresses) {
-			rt.Fatalf("%d rows in the journal", got)
+		if got := len(j.Rows()); got != o.len() {
+			rt.Fatalf("%d rows in the journal, want %d", got, o.len())
 		}
 	})
 }

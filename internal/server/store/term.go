@@ -61,7 +61,7 @@ func (t *term) run(ctx context.Context, lost <-chan struct{}) error {
 
 // writer runs the transactions, one after the other.
 func (t *term) writer(ctx context.Context, lost <-chan struct{}) error {
-	current, sent := newBatch(), false
+	current, sent := &batch{}, false
 	stop := ctx.Done()
 	var end error // why the term ends, once it does
 	for {
@@ -85,7 +85,7 @@ func (t *term) writer(ctx context.Context, lost <-chan struct{}) error {
 			case errors.Is(o.err, journal.ErrRefused):
 				// The journal stands where readers do: go back to there.
 				current.answer(0, unavailable(o.err))
-				current = newBatch()
+				current = &batch{}
 				t.live = t.store.Snapshot().t.freeze()
 				t.store.log.Error("journal refused a batch", "error", o.err)
 			default:
@@ -96,7 +96,7 @@ func (t *term) writer(ctx context.Context, lost <-chan struct{}) error {
 			lost = nil
 			end = journal.ErrDeposed
 			current.answer(0, unavailable(end))
-			current = newBatch()
+			current = &batch{}
 		case <-stop:
 			stop = nil
 			end = context.Cause(ctx)
@@ -116,7 +116,7 @@ func (t *term) writer(ctx context.Context, lost <-chan struct{}) error {
 		t.live.seq++
 		current.tables = t.live.freeze()
 		t.commit <- current
-		current, sent = newBatch(), true
+		current, sent = &batch{}, true
 	}
 }
 

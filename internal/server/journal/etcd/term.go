@@ -163,7 +163,8 @@ func (j *Journal) Append(ctx context.Context, ops []journal.Op) (uint64, error) 
 		if op.Value == nil {
 			writes[i] = clientv3.OpDelete(op.Key)
 		} else {
-			writes[i] = clientv3.OpPut(op.Key, string(op.Value))
+			writes[i] = clientv3.OpPut(op.Key, "")
+			writes[i].WithValueBytes(op.Value) // OpPut would copy it, from a string that is a copy already
 		}
 	}
 	got, err := j.client.Txn(ctx).If(t.leads()).Then(writes...).Commit()
