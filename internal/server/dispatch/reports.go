@@ -46,7 +46,7 @@ func (s *Server) writeReports(ctx context.Context, batch []hostReports) {
 	_, err := s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		for _, b := range batch {
 			for _, r := range b.reports {
-				applyReport(tx, b.host, r, now)
+				s.applyReport(tx, b.host, r, now)
 			}
 		}
 		return nil
@@ -62,7 +62,7 @@ func (s *Server) writeReports(ctx context.Context, batch []hostReports) {
 
 // applyReport notes what a host says of a port that is bound to it. A host can say nothing of others' ports, nor
 // go back behind what it said before of a later revision.
-func applyReport(tx *store.Tx, host string, r model.Report, now time.Time) {
+func (s *Server) applyReport(tx *store.Tx, host string, r model.Report, now time.Time) {
 	p := tx.Port(r.PortID)
 	if p == nil || p.Binding.HostID != host {
 		return
@@ -74,4 +74,40 @@ func applyReport(tx *store.Tx, host string, r model.Report, now time.Time) {
 		}
 	}
 	tx.PutPortReport(&model.PortReport{PortID: r.PortID, Host: host, Revision: r.Revision, State: r.State, Error: r.Error, At: now})
+	if s.cfg.Reported != nil {
+		s.cfg.Reported(tx, r.PortID)
+	}
+}
+
+// settleEvery is how often planned moves of routers are looked at.
+const settleEvery = time.Second
+
+// settle ends planned moves that are over.
+func (s *Server) settle(ctx context.Context) error {
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		if s.cfg.Settle == nil || !moving(s.cfg.Store.Snapshot()) {
+			continue
+		}
+		_, err := s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+			s.cfg.Settle(tx)
+			return nil
+		})
+		if err != nil && ctx.Err() == nil {
+			s.cfg.Log.Warn("moves of routers not ended", "err", err)
+		}
+	}
+}
+
+func moving(s *store.Snapshot) bool {
+	for range s.RoutersHandedOver() {
+		return true
+	}
+	return false
 }

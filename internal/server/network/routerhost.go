@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	"weft/internal/fault"
 	"weft/internal/model"
@@ -79,12 +80,18 @@ func candidates(tx *store.Tx, rt *model.Router, joining []model.NetworkID) []str
 	return all
 }
 
-// setHosts gives a router its hosts, and binds its ports to the preferred one.
+// setHosts gives a router its hosts, and binds its ports to the preferred one. When that is another than before, the one before
+// hands the router over.
 func (r *Rules) setHosts(tx *store.Tx, env Env, rt *model.Router, hosts []string) {
 	if len(hosts) == 0 {
 		hosts = nil
 	}
+	at := ""
+	if now := rt.Gateways(); len(now) > 0 {
+		at = now[0]
+	}
 	rt.Hosts = hosts
+	rt.HandOver = handOver(tx, rt, at)
 	for p := range routerPorts(tx, rt.ID) {
 		if p.Binding.HostID == preferred(rt) {
 			continue
@@ -95,6 +102,76 @@ func (r *Rules) setHosts(tx *store.Tx, env Env, rt *model.Router, hosts []string
 		env.touch(&p.Meta)
 		putPort(tx, p)
 	}
+}
+
+// handOver returns what moves a router from the host that it is at to its preferred one without a loss: nil when it is
+// there, or when there is nothing to go on with.
+func handOver(tx *store.Tx, rt *model.Router, at string) *model.HandOver {
+	h := rt.HandOver
+	if at != "" && at != preferred(rt) {
+		h = &model.HandOver{From: at}
+	} else if h != nil && (h.Ready.IsZero() || slices.Contains(rt.Hosts, h.From)) {
+		return nil
+	}
+	if h == nil || len(rt.Hosts) == 0 || !rt.AdminStateUp || !hasPorts(tx, rt) {
+		return nil
+	}
+	if from := tx.Host(h.From); from == nil || !from.IsGateway() {
+		return nil
+	}
+	return h
+}
+
+// handsOver is how long a host that has handed a router over goes on with what reaches it: hosts and switches
+// learn of the move one after the other.
+const handsOver = 5 * time.Second
+
+// LegReported lets a router's move go on after a host has said what became of one of its ports: when the host that the
+// router goes to has all of them, it takes over. The dispatcher calls it in the transaction that writes the report.
+func (r *Rules) LegReported(tx *store.Tx, env Env, port model.PortID) {
+	p := tx.Port(port)
+	if p == nil {
+		return
+	}
+	id, ok := p.RouterOf()
+	rt := tx.Router(id)
+	if !ok || rt == nil || rt.HandOver == nil || !rt.HandOver.Ready.IsZero() {
+		return
+	}
+	for p := range routerPorts(tx, id) {
+		if p.AdminStateUp && p.Status(tx.PortReport(p.ID)) != "ACTIVE" {
+			return
+		}
+	}
+	rt = rt.Clone()
+	rt.HandOver.Ready = env.Now
+	tx.PutRouter(rt)
+}
+
+// EndHandOvers ends the moves of routers whose time is up, or that nothing is left of to be moved: as many as one transaction may.
+func (r *Rules) EndHandOvers(tx *store.Tx, env Env) {
+	var over []*model.Router
+	for rt := range tx.RoutersHandedOver() {
+		h := rt.HandOver
+		if h.Ready.IsZero() && !hasPorts(tx, rt) || !h.Ready.IsZero() && env.Now.Sub(h.Ready) >= handsOver {
+			over = append(over, rt)
+		}
+		if len(over) == rebound {
+			break
+		}
+	}
+	for _, rt := range over {
+		rt = rt.Clone()
+		rt.HandOver = nil
+		tx.PutRouter(rt)
+	}
+}
+
+func hasPorts(tx *store.Tx, rt *model.Router) bool {
+	for range routerPorts(tx, rt.ID) {
+		return true
+	}
+	return false
 }
 
 // preferred is the host that shall have a router's traffic, empty when none serves it.
@@ -116,7 +193,7 @@ func (r *Rules) placeRouters(tx *store.Tx, env Env, name string, limit int) (mor
 	move := func(old *model.Router, hosts func(rt *model.Router)) {
 		rt := old.Clone()
 		hosts(rt)
-		if !slices.Equal(rt.Hosts, old.Hosts) {
+		if !slices.Equal(rt.Hosts, old.Hosts) || !slices.Equal(rt.Gateways(), old.Gateways()) {
 			env.touch(&rt.Meta)
 			tx.PutRouter(rt)
 			rows++
@@ -217,7 +294,7 @@ func (r *Rules) RemoveRouterFromAgent(tx *store.Tx, env Env, who authn.Principal
 		return fault.New(fault.Conflict, "RouterNotHostedByL3Agent", "The router %s is not hosted by L3 agent %s.", id, agent)
 	}
 	rt := old.Clone()
-	r.setHosts(tx, env, rt, slices.DeleteFunc(rt.Hosts, func(name string) bool { return name == h.Name }))
+	r.setHosts(tx, env, rt, slices.DeleteFunc(slices.Clone(rt.Hosts), func(name string) bool { return name == h.Name }))
 	env.touch(&rt.Meta)
 	tx.PutRouter(rt)
 	return nil

@@ -12,6 +12,7 @@ type routerTable struct {
 	byProject  index[string, model.Router]
 	byName     index[string, model.Router]
 	byHost     index[string, model.Router]
+	handed     index[string, model.Router] // by the host that they come from
 	perProject counter[string, model.Router]
 	perHost    counter[string, model.Router]
 	perFirst   counter[string, model.Router]
@@ -21,10 +22,16 @@ func newRouterTable() routerTable {
 	meta := func(r *model.Router) *model.Meta { return &r.Meta }
 	hosts := func(r *model.Router, to []string) []string { return append(to, r.Hosts...) }
 	return routerTable{
-		table:      newTable(byUUID[model.RouterID], uuidKind("router", func(r *model.Router) model.RouterID { return r.ID })),
-		byProject:  newIndex(byText, projectOf(meta)),
-		byName:     newIndex(byText, nameOf(meta)),
-		byHost:     newIndex(byText, hosts),
+		table:     newTable(byUUID[model.RouterID], uuidKind("router", func(r *model.Router) model.RouterID { return r.ID })),
+		byProject: newIndex(byText, projectOf(meta)),
+		byName:    newIndex(byText, nameOf(meta)),
+		byHost:    newIndex(byText, func(r *model.Router, to []string) []string { return append(to, r.Gateways()...) }),
+		handed: newIndex(byText, func(r *model.Router, to []string) []string {
+			if r.HandOver != nil {
+				to = append(to, r.HandOver.From)
+			}
+			return to
+		}),
 		perProject: newCounter(byText, projectOf(meta)),
 		perHost:    newCounter(byText, hosts),
 		perFirst: newCounter(byText, func(r *model.Router, to []string) []string {
@@ -34,7 +41,7 @@ func newRouterTable() routerTable {
 }
 
 func (t *routerTable) indexes() []indexer[model.Router] {
-	return []indexer[model.Router]{&t.rows, &t.byProject, &t.byName, &t.byHost, &t.perProject, &t.perHost, &t.perFirst}
+	return []indexer[model.Router]{&t.rows, &t.byProject, &t.byName, &t.byHost, &t.handed, &t.perProject, &t.perHost, &t.perFirst}
 }
 
 // Router returns a router, nil when there is none of that id.
@@ -54,15 +61,20 @@ func (r Reader) RouterRowsByProject(project string) iter.Seq[*Row[model.Router]]
 	return r.t.routers.byProject.all(project)
 }
 
-// RoutersByHost yields the routers that a gateway host serves, preferred or not.
+// RoutersByHost yields the routers that a gateway host has: it serves them, preferred or not, or hands them over.
 func (r Reader) RoutersByHost(host string) iter.Seq[*model.Router] {
 	return objects(r.t.routers.byHost.all(host))
+}
+
+// RoutersHandedOver yields the routers that a planned move is not over for.
+func (r Reader) RoutersHandedOver() iter.Seq[*model.Router] {
+	return objects(r.t.routers.handed.every())
 }
 
 // RouterCount tells how many routers a project owns.
 func (r Reader) RouterCount(project string) int { return r.t.routers.perProject.of(project) }
 
-// RouterCountByHost tells how many routers a gateway host serves.
+// RouterCountByHost tells how many routers a gateway host is to serve.
 func (r Reader) RouterCountByHost(host string) int { return r.t.routers.perHost.of(host) }
 
 // RouterCountByPreferredHost tells for how many routers a gateway host is the preferred one.
