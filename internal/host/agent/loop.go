@@ -25,8 +25,7 @@ const (
 	cutDelay   = 100 * time.Millisecond // established connections are judged again after a burst of changes
 	minRetry   = 100 * time.Millisecond // after a write that failed
 	maxRetry   = 10 * time.Second
-	handOver   = 500 * time.Millisecond // for which a router that goes to other hosts is served on
-	applyLimit = 20 * time.Second       // one write; something that hangs must not stop the host
+	applyLimit = 20 * time.Second // one write; something that hangs must not stop the host
 )
 
 // loop keeps the host as the view says until ctx ends.
@@ -139,11 +138,7 @@ func (a *Agent) take(e event) (look bool) {
 		a.unsaved = true
 		a.save()
 	case e.delta != nil:
-		served := a.served()
 		a.view.Apply(e.delta)
-		if a.complete && a.losesRouter(served) {
-			a.handOver = time.Now().Add(handOver)
-		}
 		if len(e.problems) > 0 {
 			a.view.History = model.UUID{}
 		}
@@ -186,10 +181,6 @@ func (a *Agent) pass(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
-	if left := a.handOver.Sub(began); left > 0 {
-		a.follow(left)
-		return nil
-	}
 	defer func() {
 		a.metrics.passes.Inc()
 		a.metrics.passSeconds.Observe(time.Since(began).Seconds())
@@ -199,7 +190,7 @@ func (a *Agent) pass(ctx context.Context) error {
 
 	a.follow(a.host.Reach.Update(state, began))
 	joined := hoststate.Join(a.host, a.settings.GetL2Population(), a.view, state, a.vlans)
-	a.linger(joined, state, began)
+	a.hush(joined, began)
 	for _, b := range a.bridges {
 		if err := b.greet(ctx); err != nil {
 			return err
@@ -410,9 +401,9 @@ func (a *Agent) compute(in pipeline.Input) *pipeline.Output {
 // sameInput compares inputs by their objects, which do not change.
 func sameInput(a, b pipeline.Input) bool {
 	return a.L2Population == b.L2Population && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) && maps.Equal(a.Peers, b.Peers) &&
-		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) && maps.Equal(a.Floating, b.Floating) &&
+		a.Host == b.Host && maps.Equal(a.Routers, b.Routers) && maps.Equal(a.Floating, b.Floating) && maps.Equal(a.Served, b.Served) &&
 		a.Local.TunnelAddr == b.Local.TunnelAddr && a.Local.PatchTun == b.Local.PatchTun && a.Local.PatchInt == b.Local.PatchInt && a.Local.Services == b.Local.Services && a.Local.MeterLimit == b.Local.MeterLimit &&
-		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Filtered, b.Local.Filtered) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Lingering, b.Local.Lingering) && maps.Equal(a.Local.Physical, b.Local.Physical) &&
+		maps.Equal(a.Local.Ports, b.Local.Ports) && maps.Equal(a.Local.Filtered, b.Local.Filtered) && maps.Equal(a.Local.Tunnels, b.Local.Tunnels) && maps.Equal(a.Local.Physical, b.Local.Physical) &&
 		maps.Equal(a.Local.Watched, b.Local.Watched)
 }
 

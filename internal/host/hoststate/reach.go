@@ -2,6 +2,7 @@ package hoststate
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"weft/internal/host/ovs/vsw"
@@ -89,6 +90,13 @@ func (r *Reach) answers(v *model.RouterView, host string) bool {
 		}
 	}
 	return false
+}
+
+// Relieves reports whether this host is a router's preferred gateway beside another that is alive: when it begins to answer, that
+// one has done so before and knows the router's connections.
+func (r *Reach) Relieves(v *model.RouterView, host string) bool {
+	return len(v.Gateways) > 0 && v.Gateways[0].Host == host &&
+		slices.ContainsFunc(v.Gateways[1:], func(g model.GatewayView) bool { return !r.Lost[g.Tunnel] })
 }
 
 // watchTunnels yields the tunnels that are to be watched: between the gateways of a router that has several, and from

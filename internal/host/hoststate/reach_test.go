@@ -70,6 +70,21 @@ func TestReach(t *testing.T) {
 			}
 		})
 	}
+	t.Run("who is preferred relieves another that is alive", func(t *testing.T) {
+		for _, c := range []struct {
+			lost string
+			host string
+			want bool
+		}{{"", "network1", true}, {"10.0.1.22", "network1", false}, {"", "network2", false}, {first, "network2", false}} {
+			reach := Reach{Lost: map[netip.Addr]bool{}}
+			if c.lost != "" {
+				reach.Lost[netip.MustParseAddr(c.lost)] = true
+			}
+			if got := reach.Relieves(r, c.host); got != c.want {
+				t.Errorf("%s with %q lost: %v", c.host, c.lost, got)
+			}
+		}
+	})
 	t.Run("a router with one gateway needs no watch", func(t *testing.T) {
 		alone := &model.RouterView{AdminStateUp: true, Gateways: r.Gateways[:1]}
 		reach := Reach{CutOff: true}

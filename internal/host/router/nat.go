@@ -56,7 +56,7 @@ func builtin(name string, targets ...string) table.Chain {
 func rulef(format string, args ...any) table.Rule { return table.Rule(fmt.Sprintf(format, args...)) }
 
 // translation makes the address translation of a router with an external leg. The rules are those of
-// Neutron's layer 3 agent, but that floating IPs keep source ports (no --random-fully): the host
+// Neutron's layer 3 agent, but that source ports are kept where they can be (no --random-fully): the host
 // that takes over then translates a running connection as this one did.
 func translation(r *model.RouterView, floating []*model.FloatingView) (table.Ruleset, []Translation) {
 	if r.External == nil {
@@ -97,9 +97,9 @@ func translation(r *model.RouterView, floating []*model.FloatingView) (table.Rul
 			source = append(source, rulef("-o %s -m mark --mark %s -j ACCEPT", qg, sameScope))
 		}
 		source = append(source,
-			rulef("-o %s -j SNAT --to-source %s --random-fully", qg, own),
+			rulef("-o %s -j SNAT --to-source %s", qg, own),
 			// From one leg to a floating IP of another: the answer must come back here.
-			rulef("-m mark ! --mark %s -m conntrack --ctstate DNAT -j SNAT --to-source %s --random-fully", fromOutside, own))
+			rulef("-m mark ! --mark %s -m conntrack --ctstate DNAT -j SNAT --to-source %s", fromOutside, own))
 		out = append(out, Translation{Outside: own})
 	}
 	nat := append([]table.Chain{
@@ -114,11 +114,13 @@ func translation(r *model.RouterView, floating []*model.FloatingView) (table.Rul
 		chain(chainPrerouting, "-j "+chainMark),
 		chain(chainMark, marks...),
 	}
-	// A segment of a connection that this host does not know, which another host may still serve:
-	// an answer of the kernel would reset it.
+	// A segment of a connection that this host does not know, which another host may still serve: an answer of the kernel would
+	// reset it. A datagram could be of one, too: taken for the beginning of another it would be in its way.
 	filter := []table.Chain{
 		builtin("INPUT", chainInput),
-		chain(chainInput, rulef("-i %s -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP", qg)),
+		chain(chainInput,
+			rulef("-i %s -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP", qg),
+			rulef("-i %s -p udp -j DROP", qg)),
 	}
 	return table.Ruleset{{Name: "mangle", Chains: mangle}, {Name: "nat", Chains: nat}, {Name: "filter", Chains: filter}}, out
 }

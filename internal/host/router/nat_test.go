@@ -49,7 +49,7 @@ func TestNoSourceNATWithinAnAddressScope(t *testing.T) {
 		one, two = "qr-01000000-00", "qr-02000000-00"
 		outside  = "-i qg-03000000-00 -j MARK --set-xmark 0x2/0xffff"
 		accept   = "-o qg-03000000-00 -m mark --mark 0x4000000/0xffff0000 -j ACCEPT"
-		snat     = "-o qg-03000000-00 -j SNAT --to-source 203.0.113.10 --random-fully"
+		snat     = "-o qg-03000000-00 -j SNAT --to-source 203.0.113.10"
 	)
 	marked := func(leg string) string { return "-i " + leg + " -j MARK --set-xmark 0x4000000/0xffff0000" }
 	for _, c := range []struct {
