@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -125,60 +123,5 @@ func (f *flow) echoes(within time.Duration) bool {
 		return err == nil
 	case <-time.After(within):
 		return false
-	}
-}
-
-// lines counts the lines that are written to it, and keeps the text.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-	n    int
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.n += strings.Count(string(p), "\n")
-	return l.text.Write(p)
-}
-
-func (l *lines) count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.n
-}
-
-// pinging runs a ping every 10 ms until stop is called, which waits for at least a hundred answers more and returns sent and lost.
-func (w *world) pinging(t testing.TB, vm, to string) (stop func() (sent, lost int)) {
-	t.Helper()
-	out := &lines{}
-	done := make(chan struct{})
-	pidFile := "/run/weft-ping-" + vm
-	go func() {
-		defer close(done)
-		// On SIGINT ping prints its summary; the shell that becomes ping says which process to send it to.
-		w.lab.VMExec(context.Background(), vm, lab.Streams{Out: out}, "sh", "-c", "echo $$ >"+pidFile+"; exec ping -i 0.01 "+to)
-	}()
-	w.eventually(t, "pings are answered", func() bool { return out.count() > 10 })
-	return func() (int, int) {
-		t.Helper()
-		before := out.count()
-		w.eventually(t, "pings are answered", func() bool { return out.count() > before+100 })
-		if _, err := w.lab.VMOutput(context.Background(), vm, "sh", "-c", "kill -INT $(cat "+pidFile+"); rm "+pidFile); err != nil {
-			t.Fatal(err)
-		}
-		select {
-		case <-done:
-		case <-time.After(10 * time.Second):
-			t.Fatal("ping does not end")
-		}
-		m := regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`).FindStringSubmatch(out.text.String())
-		if m == nil {
-			t.Fatalf("ping printed %q", out.text.String())
-		}
-		sent, _ := strconv.Atoi(m[1])
-		received, _ := strconv.Atoi(m[2])
-		// One may have been under way when it was ended.
-		return sent, max(0, sent-received-1)
 	}
 }

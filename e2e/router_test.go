@@ -99,13 +99,6 @@ func (w *world) answering(t testing.TB, router string) string {
 	return at[0]
 }
 
-// longestGap is the longest time without an answer of a ping every 10 ms.
-func longestGap(t testing.TB, sent, lost int) time.Duration {
-	t.Helper()
-	t.Logf("%d of %d pings lost", lost, sent)
-	return time.Duration(lost) * 10 * time.Millisecond
-}
-
 func TestRouter(t *testing.T) {
 	x := another(t, "r", 95, labcmd.Options{Compute: 2, Gateway: 2, AgentArgs: []string{"--verify-interval", "2s"}})
 	ext := x.external(t)
@@ -156,20 +149,23 @@ func TestRouter(t *testing.T) {
 	t.Run("floating IP", func(t *testing.T) { x.floatingIP(t, ext, a, "r-a", "r-b") })
 	t.Run("port forwarding", func(t *testing.T) { x.portForwarding(t, ext, b, "r-b") })
 	t.Run("routes IPv6 as it is", func(t *testing.T) { x.routesIPv6(t, r, own6) })
-	t.Run("moves without an interruption of a second", func(t *testing.T) { x.moves(t, r) })
-	t.Run("survives its gateway", func(t *testing.T) { x.survivesGateways(t, r) })
-	t.Run("agents and server restart without a loss", func(t *testing.T) { x.restartsWithoutLoss(t) })
+	_, floating := x.floating(t, ext, body{"port_id": x.portOf(t, "r-b")})
+	x.outsideReaches(t, floating)
+	t.Run("moves without a loss", func(t *testing.T) { x.moves(t, r, own, floating) })
+	t.Run("survives its gateway", func(t *testing.T) { x.survivesGateways(t, r, own, floating) })
+	t.Run("agents and server restart without a loss", func(t *testing.T) { x.restartsWithoutLoss(t, floating) })
 	t.Run("comes back with the switch", func(t *testing.T) {
+		x.redundant(t)
 		at := x.answering(t, r)
+		traffic := x.bothWays(t, "r-a", floating)
 		if err := x.lab.Kill(t.Context(), at, lab.VSwitchd); err != nil {
 			t.Fatal(err)
 		}
 		if err := x.lab.Start(t.Context(), at, lab.VSwitchd); err != nil {
 			t.Fatal(err)
 		}
-		x.reaches(t, "r-a", farAway)
-		x.reaches(t, "r-b", farAway)
 		x.eventually(t, "one host answers again", func() bool { return x.answering(t, r) == at })
+		traffic.stop(t, "the switch restarts", time.Second)
 	})
 	t.Run("leaves no trace", func(t *testing.T) {
 		other := x.network(t, "10.82.0.0/24", nil)
@@ -192,7 +188,7 @@ func TestRouter(t *testing.T) {
 }
 
 // tcpFromOutside has a guest connect to the world outside, which sees the address from.
-func (w *world) tcpFromOutside(t *testing.T, vm, from string) {
+func (w *world) tcpFromOutside(t *testing.T, vm, from string) *flow {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -206,15 +202,16 @@ func (w *world) tcpFromOutside(t *testing.T, vm, from string) {
 	if seen := w.outside(t, "ss", "-Htn", "state", "established"); !strings.Contains(seen, from) || !f.echoes(time.Second) {
 		t.Errorf("outside sees %s", seen)
 	}
+	return f
 }
 
-func (w *world) restartsWithoutLoss(t *testing.T) {
+func (w *world) restartsWithoutLoss(t *testing.T, floating string) {
 	for _, h := range []string{"network1", "network2"} {
 		w.eventually(t, "what other tests had is gone", func() bool {
 			return strings.TrimSpace(w.host(t, h, "sh", "-c", "ovs-vsctl list-ports br-int | grep -c '^q[rg]-'")) == "3"
 		})
 	}
-	stop := w.pinging(t, "r-a", farAway)
+	traffic := w.bothWays(t, "r-a", floating)
 	hosts := []string{"network1", "network2", "compute1"}
 	for _, h := range hosts {
 		if err := w.lab.Kill(t.Context(), h, lab.Agent); err != nil {
@@ -238,16 +235,14 @@ func (w *world) restartsWithoutLoss(t *testing.T) {
 	for _, h := range hosts {
 		w.settled(t, h)
 	}
-	if sent, lost := stop(); lost != 0 {
-		t.Errorf("%d of %d pings lost", lost, sent)
-	}
+	traffic.stop(t, "restarts", 0)
 }
 
 // redundant waits until every host that has to do with a redundant router watches its gateways at full pace: BFD begins
 // with a packet a second, also when the other end has just come up (RFC 5880, 6.8.3).
 func (w *world) redundant(t *testing.T) {
 	t.Helper()
-	for _, h := range []string{"compute1", "network1", "network2"} {
+	for _, h := range []string{"compute1", "compute2", "network1", "network2"} {
 		w.eventually(t, h+" watches the gateways", func() bool {
 			out := w.host(t, h, "ovs-appctl", "bfd/show")
 			paces := strings.Count(out, "X Interval: Approx ")
@@ -256,37 +251,54 @@ func (w *world) redundant(t *testing.T) {
 	}
 }
 
-// moves takes a router from the host that answers, and gives it back. A connection that is translated is known to one
-// host alone: answers that come back to the other while the senders change over are lost.
-func (w *world) moves(t *testing.T, r string) {
+// moves has a router go from one of its two hosts to the other and back, by an operator's word.
+func (w *world) moves(t *testing.T, r, own, floating string) {
 	w.redundant(t)
+	agents := map[string]string{}
+	for _, h := range []string{"network1", "network2"} {
+		_, out, err := w.call(t.Context(), "GET", "agents?host="+h+"&binary=neutron-l3-agent", nil)
+		if err != nil || len(out["agents"].([]any)) != 1 {
+			t.Fatalf("%v %v", out, err)
+		}
+		agents[h] = out["agents"].([]any)[0].(body)["id"].(string)
+	}
+	move := []func(agent string){
+		func(agent string) {
+			w.must(t, "DELETE", "agents/"+agent+"/l3-routers/"+r, "", nil)
+			if status, out, err := w.call(t.Context(), "POST", "agents/"+agent+"/l3-routers", body{"router_id": r}); err != nil || status != 201 {
+				t.Fatalf("%d %v %v", status, out, err)
+			}
+		},
+		func(agent string) {
+			w.must(t, "PUT", "agents/"+agent, "agent", body{"admin_state_up": false})
+			w.must(t, "PUT", "agents/"+agent, "agent", body{"admin_state_up": true})
+		},
+	}
 	at := w.answering(t, r)
-	_, out, err := w.call(t.Context(), "GET", "agents?host="+at+"&binary=neutron-l3-agent", nil)
-	if err != nil || len(out["agents"].([]any)) != 1 {
-		t.Fatalf("%v %v", out, err)
+	traffic := w.bothWays(t, "r-a", floating)
+	connection := w.tcpFromOutside(t, "r-a", own)
+	before := traffic.lost()
+	for i := range 10 {
+		from := at
+		move[i%len(move)](agents[from])
+		w.eventually(t, "the other host answers", func() bool {
+			at = w.answering(t, r)
+			return at != from
+		})
+		if !connection.echoes(time.Second) {
+			t.Fatalf("the connection by source translation broke in move %d", i+1)
+		}
+		traffic[0].answered(t, 5)
+		traffic[1].answered(t, 5)
+		now := traffic.lost()
+		t.Logf("move %d from %s: %d and %d pings lost", i+1, from, now[0]-before[0], now[1]-before[1])
+		before = now
 	}
-	agent := out["agents"].([]any)[0].(body)["id"].(string)
-	stop := w.pinging(t, "r-a", farAway)
-	if status, out, err := w.call(t.Context(), "DELETE", "agents/"+agent+"/l3-routers/"+r, nil); err != nil || status != 204 {
-		t.Fatalf("%d %v %v", status, out, err)
-	}
-	w.eventually(t, "the host has let it go", func() bool {
-		return !strings.Contains(w.host(t, at, "ip", "netns"), r)
-	})
-	if status, out, err := w.call(t.Context(), "POST", "agents/"+agent+"/l3-routers", body{"router_id": r}); err != nil || status != 201 {
-		t.Fatalf("%d %v %v", status, out, err)
-	}
-	w.eventually(t, "the host serves it again", func() bool {
-		return strings.Contains(w.host(t, at, "ip", "netns"), r)
-	})
-	sent, lost := stop()
-	if gap := longestGap(t, sent, lost); gap > time.Second {
-		t.Errorf("no answer for %s", gap)
-	}
+	traffic.stop(t, "ten moves", 0)
 }
 
 // survivesGateways takes the gateway that answers away, in two ways, and brings it back.
-func (w *world) survivesGateways(t *testing.T, r string) {
+func (w *world) survivesGateways(t *testing.T, r, own, floating string) {
 	for _, c := range []struct {
 		name       string
 		away, back func(host string) error
@@ -297,26 +309,25 @@ func (w *world) survivesGateways(t *testing.T, r string) {
 		t.Run(c.name, func(t *testing.T) {
 			w.redundant(t)
 			at := w.answering(t, r)
-			stop := w.pinging(t, "r-a", farAway)
+			traffic := w.bothWays(t, "r-a", floating)
+			connection := w.tcpFromOutside(t, "r-a", own)
 			if err := c.away(at); err != nil {
 				t.Fatal(err)
 			}
-			sent, lost := stop()
-			if gap := longestGap(t, sent, lost); gap > time.Second {
-				t.Errorf("no answer for %s", gap)
+			for i, lost := range traffic.stop(t, c.name, time.Second) {
+				if lost == 0 {
+					t.Errorf("%s was not on the way of %s", at, traffic[i].name)
+				}
 			}
-			if lost == 0 {
-				t.Errorf("%s was not on the way", at)
+			if !connection.echoes(5 * time.Second) {
+				t.Error("a connection by source translation did not go on")
 			}
-			stop = w.pinging(t, "r-a", farAway)
+			traffic = w.bothWays(t, "r-a", floating)
 			if err := c.back(at); err != nil {
 				t.Fatal(err)
 			}
 			w.eventually(t, "it answers again", func() bool { return w.answering(t, r) == at })
-			sent, lost = stop()
-			if gap := longestGap(t, sent, lost); gap > time.Second {
-				t.Errorf("no answer for %s when %s came back", gap, at)
-			}
+			traffic.stop(t, at+" comes back", time.Second)
 		})
 	}
 }
