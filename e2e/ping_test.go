@@ -62,15 +62,20 @@ func (w *world) startPing(t testing.TB, from, to string) *pinger {
 	}()
 	p.end = func() { cancel(); <-done }
 	t.Cleanup(p.end)
-	p.answered(t, 10)
+	answered(t, 10, p)
 	return p
 }
 
-// answered waits for n answers more.
-func (p *pinger) answered(t testing.TB, n int) {
+// answered waits for n answers more of each.
+func answered(t testing.TB, n int, pingers ...*pinger) {
 	t.Helper()
-	before := p.out.count()
-	p.w.eventually(t, "pings are answered: "+p.name, func() bool { return p.out.count() > before+n })
+	before := map[*pinger]int{}
+	for _, p := range pingers {
+		before[p] = p.out.count()
+	}
+	for _, p := range pingers {
+		p.w.eventually(t, "pings are answered: "+p.name, func() bool { return p.out.count() >= before[p]+n })
+	}
 }
 
 var (
@@ -91,10 +96,9 @@ func (p *pinger) tally() (sent, lost int) {
 	return sent, sent - len(answered)
 }
 
-// stop waits for a hundred answers more, and returns sent and lost.
+// stop ends it, and returns sent and lost.
 func (p *pinger) stop(t testing.TB) (sent, lost int) {
 	t.Helper()
-	p.answered(t, 100)
 	p.end()
 	if n := len(duplicate.FindAllString(p.out.String(), -1)); n > 0 {
 		t.Errorf("%s: %d pings answered twice", p.name, n)
@@ -108,6 +112,7 @@ func (w *world) pinging(t testing.TB, from, to string) (stop func() (sent, lost 
 	p := w.startPing(t, from, to)
 	return func() (int, int) {
 		t.Helper()
+		answered(t, 100, p)
 		return p.stop(t)
 	}
 }
@@ -130,9 +135,10 @@ func (b bothWays) lost() (out []int) {
 	return out
 }
 
-// stop ends the traffic. No direction may have been without an answer for longer than the limit.
+// stop ends the traffic after a hundred answers more. No direction may have been without an answer for longer than the limit.
 func (b bothWays) stop(t testing.TB, what string, limit time.Duration) (lost []int) {
 	t.Helper()
+	answered(t, 100, b...)
 	for _, p := range b {
 		sent, n := p.stop(t)
 		lost = append(lost, n)

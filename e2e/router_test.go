@@ -251,9 +251,9 @@ func (w *world) redundant(t *testing.T) {
 	}
 }
 
-// moves has a router go from one of its two hosts to the other and back, by an operator's word.
-func (w *world) moves(t *testing.T, r, own, floating string) {
-	w.redundant(t)
+// l3Agents are the agents of the lab's two gateway hosts.
+func (w *world) l3Agents(t *testing.T) map[string]string {
+	t.Helper()
 	agents := map[string]string{}
 	for _, h := range []string{"network1", "network2"} {
 		_, out, err := w.call(t.Context(), "GET", "agents?host="+h+"&binary=neutron-l3-agent", nil)
@@ -262,6 +262,20 @@ func (w *world) moves(t *testing.T, r, own, floating string) {
 		}
 		agents[h] = out["agents"].([]any)[0].(body)["id"].(string)
 	}
+	return agents
+}
+
+// drain has an agent's host give its routers to others, and lets it serve them again as the last.
+func (w *world) drain(t *testing.T, agent string) {
+	t.Helper()
+	w.must(t, "PUT", "agents/"+agent, "agent", body{"admin_state_up": false})
+	w.must(t, "PUT", "agents/"+agent, "agent", body{"admin_state_up": true})
+}
+
+// moves has a router go from one of its two hosts to the other and back, by an operator's word.
+func (w *world) moves(t *testing.T, r, own, floating string) {
+	w.redundant(t)
+	agents := w.l3Agents(t)
 	move := []func(agent string){
 		func(agent string) {
 			w.must(t, "DELETE", "agents/"+agent+"/l3-routers/"+r, "", nil)
@@ -269,10 +283,7 @@ func (w *world) moves(t *testing.T, r, own, floating string) {
 				t.Fatalf("%d %v %v", status, out, err)
 			}
 		},
-		func(agent string) {
-			w.must(t, "PUT", "agents/"+agent, "agent", body{"admin_state_up": false})
-			w.must(t, "PUT", "agents/"+agent, "agent", body{"admin_state_up": true})
-		},
+		func(agent string) { w.drain(t, agent) },
 	}
 	at := w.answering(t, r)
 	traffic := w.bothWays(t, "r-a", floating)
@@ -288,8 +299,7 @@ func (w *world) moves(t *testing.T, r, own, floating string) {
 		if !connection.echoes(time.Second) {
 			t.Fatalf("the connection by source translation broke in move %d", i+1)
 		}
-		traffic[0].answered(t, 5)
-		traffic[1].answered(t, 5)
+		answered(t, 5, traffic...)
 		now := traffic.lost()
 		t.Logf("move %d from %s: %d and %d pings lost", i+1, from, now[0]-before[0], now[1]-before[1])
 		before = now
@@ -416,6 +426,62 @@ func (w *world) portForwarding(t *testing.T, ext string, p labcmd.Port, vm strin
 	in := w.dialIn(t, addr, "2222")
 	w.must(t, "DELETE", "floatingips/"+id+"/port_forwardings/"+f["id"].(string), "", nil)
 	w.eventually(t, "the connection is cut", func() bool { return !in.echoes(200 * time.Millisecond) })
+}
+
+// TestRouter_servesNetworksOfEachKind: legs on a VLAN, a flat network, and a tunnelled one whose hosts learn; the last of a router
+// with one gateway at a time.
+func TestRouter_servesNetworksOfEachKind(t *testing.T) {
+	x := another(t, "k", 92, labcmd.Options{
+		Compute: 1, Gateway: 2, ServerArgs: []string{"--l2-population=false", "--network-vlan-ranges=physnet1:100:199"},
+		AgentArgs: []string{"--bridge-mappings=physnet1=br-phy"},
+	})
+	ext := x.external(t)
+	open := x.group(t, "open")
+	x.rule(t, open, body{})
+	agents := x.l3Agents(t)
+	kinds := []string{"vlan", "flat", "gre", "single"}
+	floating := map[string]string{}
+	for i, kind := range kinds {
+		attrs := body{}
+		if i < 2 {
+			attrs = body{"provider:network_type": kind, "provider:physical_network": "physnet1"}
+		}
+		n := x.network(t, "10."+itoa(95+i)+".0.0/24", attrs)
+		x.router(t, ext, body{"ha": kind != "single"}, n)
+		x.vm(t, kind+"-a", "compute1", n, in(open))
+		x.vm(t, kind+"-b", "compute1", n, in(open))
+		_, floating[kind] = x.floating(t, ext, body{"port_id": x.portOf(t, kind+"-b")})
+	}
+	x.drain(t, agents["network2"])
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			x.reaches(t, kind+"-a", farAway)
+			x.outsideReaches(t, floating[kind])
+			x.reaches(t, kind+"-a", floating[kind])
+		})
+	}
+	begin := func(t *testing.T, kinds []string) (out bothWays) {
+		for _, kind := range kinds {
+			out = append(out, x.bothWays(t, kind+"-a", floating[kind])...)
+		}
+		return out
+	}
+	t.Run("moves without a loss", func(t *testing.T) {
+		if x.answering(t, "qrouter") != "network1" {
+			t.Fatal("network1 has not the routers")
+		}
+		traffic := begin(t, kinds)
+		x.drain(t, agents["network1"])
+		x.eventually(t, "network2 answers", func() bool { return x.answering(t, "qrouter") == "network2" })
+		traffic.stop(t, "a move", 0)
+	})
+	t.Run("survives its gateway", func(t *testing.T) {
+		traffic := begin(t, kinds[:3])
+		if err := x.lab.KillHost(t.Context(), "network2"); err != nil {
+			t.Fatal(err)
+		}
+		traffic.stop(t, "the host dies", time.Second)
+	})
 }
 
 // TestDistributedRouter: what two guests of one router say to each other goes from host to host.

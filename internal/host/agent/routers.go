@@ -31,6 +31,7 @@ type planned struct {
 	since    time.Time
 	retold   int       // how many of retell have passed since
 	quiet    time.Time // until then another host has its external addresses
+	late     time.Time // until then some may still send to it, though it does not answer any more
 	made     bool      // it has been in force: its legs may stay wired when a change of it fails
 }
 
@@ -119,7 +120,11 @@ func (a *Agent) applyRouters(ctx context.Context, j *hoststate.Joined, r *result
 // comes by; what comes from outside the host before still knows.
 const settling = 500 * time.Millisecond
 
-// hush keeps routers quiet that have just been taken over.
+// lateness is how long a host that has answered for a router counts with what hosts and switches send to it that have not learned
+// of its successor.
+const lateness = 5 * time.Second
+
+// hush keeps routers quiet that have just been taken over, and those open to what comes late that have just been given away.
 func (a *Agent) hush(j *hoststate.Joined, now time.Time) {
 	for id, p := range a.routers.plans {
 		r, ok := j.Pipeline.Routers[id]
@@ -127,13 +132,17 @@ func (a *Agent) hush(j *hoststate.Joined, now time.Time) {
 			continue
 		}
 		switch {
+		case !r.Active && p.answers:
+			p.late = now.Add(lateness)
+			a.follow(lateness)
+			fallthrough
 		case !r.Active:
 			p.quiet = time.Time{}
 		case p.made && !p.answers && a.host.Reach.Relieves(r.View, a.view.Host):
 			p.quiet = now.Add(settling)
 			a.follow(settling)
 		}
-		r.Quiet = now.Before(p.quiet)
+		r.Quiet, r.Lately = now.Before(p.quiet), !r.Active && now.Before(p.late)
 		j.Pipeline.Routers[id] = r
 	}
 }

@@ -38,6 +38,8 @@ type Router struct {
 	Active bool
 	// Quiet: it has begun to, and the router's external network is still another host's.
 	Quiet bool
+	// Lately: it is not, but has been until a moment ago: some still send to it.
+	Lately bool
 }
 
 // Network is a network with a port on the host, and the local VLAN id (1 to

@@ -15,6 +15,7 @@ type leg struct {
 	external bool
 	local    bool // the host serves the router
 	active   bool // and is the one that answers for it
+	expected bool // what the network brings for its MAC is meant for this host, whatever a bridge has learned
 	// gateways are the tunnel ports to the other hosts that serve the router, the preferred one first.
 	gateways []uint32
 	watched  bool // the switch knows whether the preferred one is alive
@@ -49,6 +50,7 @@ func (b *builder) checkLegs(networks map[model.NetworkID]*network) {
 			b.legMACs[onNetwork{v.NetworkID, v.MAC}] = true
 			l := leg{router: id, view: v, external: r.View.External != nil && v == &r.View.External.LegView, local: r.View.ServedBy(b.in.Host)}
 			l.active = l.local && r.Active && !(l.external && r.Quiet)
+			l.expected = l.active || l.local && r.Lately
 			for _, g := range r.View.Gateways {
 				if ofport := b.in.Local.Tunnels[Tunnel{n.view.Segment.Type, g.Tunnel}]; n.tunnelled() && ofport != 0 && g.Host != b.in.Host {
 					if len(l.gateways) == 0 {
@@ -94,6 +96,9 @@ func (n *network) leg(id model.PortID) *leg {
 func (b *builder) localLeg(n *network, p port) {
 	c := Cookie(model.KindPort, p.view.ID.UUID)
 	b.brInt(c, IntClassify, prioTagged, flow.Match{}.InPort(p.ofport).Masked(flow.VlanTCI, 0x1000, 0x1000))
+	if p.leg.expected && n.phy != nil {
+		b.brPhy(n.phy.Bridge, c, prioToRouter, n.outside(flow.Match{}).EthDst(hw(p.view.MAC)), flow.Output{Port: n.phy.Phy})
+	}
 	if !p.leg.active && n.uplink != 0 {
 		b.standbyLeg(n, p)
 		return
@@ -102,9 +107,6 @@ func (b *builder) localLeg(n *network, p port) {
 	b.brInt(c, IntClassify, prioPort, from, n.setReg(), flow.GotoTable{Table: IntLocalEgress})
 	b.brInt(c, IntDeliver, prioLocal, n.on(flow.Match{}).EthDst(hw(p.view.MAC)), flow.Output{Port: p.ofport})
 	b.translate(n, p, nil)
-	if n.phy != nil {
-		b.brPhy(n.phy.Bridge, c, prioToRouter, n.outside(flow.Match{}).EthDst(hw(p.view.MAC)), flow.Output{Port: n.phy.Phy})
-	}
 }
 
 // standbyLeg wires a leg of a router that another host answers for. What that one would be asked does not reach

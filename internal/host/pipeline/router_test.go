@@ -102,6 +102,13 @@ func TestGateway_quiet(t *testing.T) {
 		{"it asks for neighbours", "", fmt.Sprintf("in_port=103,dl_src=%s,dl_dst=%s,arp,arp_op=1,arp_spa=203.0.113.120,arp_sha=%s,arp_tpa=203.0.113.1", mac(103), broadcast, mac(103)), "br-ex nic"},
 		{"and is answered by its own MAC", "br-ex", fromOutside("dl_dst=" + own.String() + ",arp,arp_op=2"), "br-ex p103"},
 	})
+	late := in.Routers[routerID(1)]
+	late.Active, late.Quiet, late.Lately = false, false, true
+	in.Routers[routerID(1)] = late
+	l.install(Compute(in))
+	l.check(t, []probe{
+		{"one that has answered lately takes what comes, whatever the bridge has learned", "br-ex", fromOutside("dl_dst=" + mac(103).String() + ",ip"), "p103"},
+	})
 	for what, c := range map[string]struct{ bridge, packet, want string }{
 		"what it forwards has a MAC of its own":     {"br-int", fmt.Sprintf("in_port=103,dl_src=%s,dl_dst=%s,ip,nw_src=203.0.113.120", mac(103), mac(7)), "eth(src=" + own.String()},
 		"so has what the kernel has not translated": {"br-int", fmt.Sprintf("in_port=103,dl_src=%s,dl_dst=%s,ip,nw_src=10.0.1.11", mac(103), mac(7)), "eth(src=" + own.String()},
