@@ -117,7 +117,7 @@ func (a *Agent) applyRouters(ctx context.Context, j *hoststate.Joined, r *result
 
 // settling is how long a host that takes a router over from one that is alive has it quiet on its external network. Meanwhile the guests'
 // hosts change over, one after the other, and what their connections need to be translated as before
-// comes by; what comes from outside the host before still knows.
+// comes by; what comes from outside the host before still knows. A host that was cut off is quiet for as long as some have not noticed that it is back.
 const settling = 500 * time.Millisecond
 
 // lateness is how long a host that has answered for a router counts with what hosts and switches send to it that have not learned
@@ -138,7 +138,7 @@ func (a *Agent) hush(j *hoststate.Joined, now time.Time) {
 			fallthrough
 		case !r.Active:
 			p.quiet = time.Time{}
-		case p.made && !p.answers && a.host.Reach.Relieves(r.View, a.view.Host):
+		case p.made && !p.answers && a.host.Reach.Relieves(r.View, a.view.Host), a.host.Reach.Returning && (!p.answers || now.Before(p.quiet)):
 			p.quiet = now.Add(settling)
 			a.follow(settling)
 		}

@@ -70,6 +70,29 @@ func TestReach(t *testing.T) {
 			}
 		})
 	}
+	t.Run("one that was cut off returns until all tunnels are up, or have had the time for it", func(t *testing.T) {
+		var reach Reach
+		began := time.Unix(1000, 0)
+		for _, c := range []struct {
+			at        time.Duration
+			states    map[string]string
+			returning bool
+			wait      time.Duration
+		}{
+			{0, map[string]string{first: "up", other: "up"}, false, 0},
+			{1, map[string]string{first: "down", other: "up"}, false, 0},
+			{2, map[string]string{first: "down", other: "down"}, false, 0},
+			{3, map[string]string{first: "down", other: "up"}, true, firstUp},
+			{4, map[string]string{first: "up", other: "up"}, false, 0},
+			{5, map[string]string{first: "down", other: "up"}, true, firstUp - 2},
+			{3 + firstUp, map[string]string{first: "down", other: "up"}, false, 0},
+		} {
+			wait := reach.Update(tunnels(c.states), began.Add(c.at))
+			if reach.Returning != c.returning || wait != c.wait {
+				t.Errorf("after %d: returning %v, waits %s", c.at, reach.Returning, wait)
+			}
+		}
+	})
 	t.Run("who is preferred relieves another that is alive", func(t *testing.T) {
 		for _, c := range []struct {
 			lost string
