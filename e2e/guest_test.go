@@ -125,3 +125,33 @@ func (f *flow) echoes(within time.Duration) bool {
 		return false
 	}
 }
+
+// dialFrom opens a connection from one of a guest's addresses.
+func (w *world) dialFrom(t testing.TB, vm, from, to string, port int) *flow {
+	t.Helper()
+	return w.open(t, func(ctx context.Context, s lab.Streams) error {
+		return w.lab.VMExec(ctx, vm, s, "nc", "-s", from, to, strconv.Itoa(port))
+	})
+}
+
+// isCut proves that a connection ends within a second of now, the answer of the API that ended it, and no other: those
+// that go on lose nothing, not a packet of a ping, nor a segment that would have to be sent again.
+func (w *world) isCut(t testing.TB, what string, f *flow, pings *pinger, others ...*flow) {
+	t.Helper()
+	began := time.Now()
+	for at := time.Duration(0); f.echoes(400 * time.Millisecond); at = time.Since(began) { // TCP sends again after 200 ms
+		if at > time.Second {
+			t.Fatalf("%s: the connection lives on", what)
+		}
+	}
+	t.Logf("%s: cut after at most %s", what, time.Since(began)-400*time.Millisecond)
+	for i, o := range others {
+		if !o.echoes(200 * time.Millisecond) {
+			t.Errorf("%s: connection %d was cut as well", what, i)
+		}
+	}
+	answered(t, 20, pings)
+	if sent, lost := pings.stop(t); lost > 0 {
+		t.Errorf("%s: %d of %d pings lost that have nothing to do with it", what, lost, sent)
+	}
+}
