@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -128,57 +126,32 @@ func (f *flow) echoes(within time.Duration) bool {
 	}
 }
 
-// lines counts the lines that are written to it, and keeps the text.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-	n    int
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.n += strings.Count(string(p), "\n")
-	return l.text.Write(p)
-}
-
-func (l *lines) count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.n
-}
-
-// pinging runs a ping every 10 ms until stop is called, which waits for at least a hundred answers more and returns sent and lost.
-func (w *world) pinging(t testing.TB, vm, to string) (stop func() (sent, lost int)) {
+// dialFrom opens a connection from one of a guest's addresses.
+func (w *world) dialFrom(t testing.TB, vm, from, to string, port int) *flow {
 	t.Helper()
-	out := &lines{}
-	done := make(chan struct{})
-	pidFile := "/run/weft-ping-" + vm
-	go func() {
-		defer close(done)
-		// On SIGINT ping prints its summary; the shell that becomes ping says which process to send it to.
-		w.lab.VMExec(context.Background(), vm, lab.Streams{Out: out}, "sh", "-c", "echo $$ >"+pidFile+"; exec ping -i 0.01 "+to)
-	}()
-	w.eventually(t, "pings are answered", func() bool { return out.count() > 10 })
-	return func() (int, int) {
-		t.Helper()
-		before := out.count()
-		w.eventually(t, "pings are answered", func() bool { return out.count() > before+100 })
-		if _, err := w.lab.VMOutput(context.Background(), vm, "sh", "-c", "kill -INT $(cat "+pidFile+"); rm "+pidFile); err != nil {
-			t.Fatal(err)
+	return w.open(t, func(ctx context.Context, s lab.Streams) error {
+		return w.lab.VMExec(ctx, vm, s, "nc", "-s", from, to, strconv.Itoa(port))
+	})
+}
+
+// isCut proves that a connection ends within a second of now, the answer of the API that ended it, and no other: those
+// that go on lose nothing, not a packet of a ping, nor a segment that would have to be sent again.
+func (w *world) isCut(t testing.TB, what string, f *flow, pings *pinger, others ...*flow) {
+	t.Helper()
+	began := time.Now()
+	for at := time.Duration(0); f.echoes(400 * time.Millisecond); at = time.Since(began) { // TCP sends again after 200 ms
+		if at > time.Second {
+			t.Fatalf("%s: the connection lives on", what)
 		}
-		select {
-		case <-done:
-		case <-time.After(10 * time.Second):
-			t.Fatal("ping does not end")
+	}
+	t.Logf("%s: cut after at most %s", what, time.Since(began)-400*time.Millisecond)
+	for i, o := range others {
+		if !o.echoes(200 * time.Millisecond) {
+			t.Errorf("%s: connection %d was cut as well", what, i)
 		}
-		m := regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`).FindStringSubmatch(out.text.String())
-		if m == nil {
-			t.Fatalf("ping printed %q", out.text.String())
-		}
-		sent, _ := strconv.Atoi(m[1])
-		received, _ := strconv.Atoi(m[2])
-		// One may have been under way when it was ended.
-		return sent, max(0, sent-received-1)
+	}
+	answered(t, 20, pings)
+	if sent, lost := pings.stop(t); lost > 0 {
+		t.Errorf("%s: %d of %d pings lost that have nothing to do with it", what, lost, sent)
 	}
 }

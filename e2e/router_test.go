@@ -100,13 +100,6 @@ func (w *world) answering(t testing.TB, router string) string {
 	return at[0]
 }
 
-// longestGap is the longest time without an answer of a ping every 10 ms.
-func longestGap(t testing.TB, sent, lost int) time.Duration {
-	t.Helper()
-	t.Logf("%d of %d pings lost", lost, sent)
-	return time.Duration(lost) * 10 * time.Millisecond
-}
-
 func TestRouter(t *testing.T) {
 	x := another(t, "r", 95, labcmd.Options{Compute: 2, Gateway: 2, AgentArgs: []string{"--verify-interval", "2s"}})
 	ext := x.external(t)
@@ -157,20 +150,23 @@ func TestRouter(t *testing.T) {
 	t.Run("floating IP", func(t *testing.T) { x.floatingIP(t, ext, a, "r-a", "r-b") })
 	t.Run("port forwarding", func(t *testing.T) { x.portForwarding(t, ext, b, "r-b") })
 	t.Run("routes IPv6 as it is", func(t *testing.T) { x.routesIPv6(t, r, own6) })
-	t.Run("moves without an interruption of a second", func(t *testing.T) { x.moves(t, r) })
-	t.Run("survives its gateway", func(t *testing.T) { x.survivesGateways(t, r) })
-	t.Run("agents and server restart without a loss", func(t *testing.T) { x.restartsWithoutLoss(t) })
+	_, floating := x.floating(t, ext, body{"port_id": x.portOf(t, "r-b")})
+	x.outsideReaches(t, floating)
+	t.Run("moves without a loss", func(t *testing.T) { x.moves(t, r, own, floating) })
+	t.Run("survives its gateway", func(t *testing.T) { x.survivesGateways(t, r, own, floating) })
+	t.Run("agents and server restart without a loss", func(t *testing.T) { x.restartsWithoutLoss(t, floating) })
 	t.Run("comes back with the switch", func(t *testing.T) {
+		x.redundant(t)
 		at := x.answering(t, r)
+		traffic := x.bothWays(t, "r-a", floating)
 		if err := x.lab.Kill(t.Context(), at, lab.VSwitchd); err != nil {
 			t.Fatal(err)
 		}
 		if err := x.lab.Start(t.Context(), at, lab.VSwitchd); err != nil {
 			t.Fatal(err)
 		}
-		x.reaches(t, "r-a", farAway)
-		x.reaches(t, "r-b", farAway)
 		x.eventually(t, "one host answers again", func() bool { return x.answering(t, r) == at })
+		traffic.stop(t, "the switch restarts", time.Second)
 	})
 	t.Run("leaves no trace", func(t *testing.T) {
 		other := x.network(t, "10.82.0.0/24", nil)
@@ -193,7 +189,7 @@ func TestRouter(t *testing.T) {
 }
 
 // tcpFromOutside has a guest connect to the world outside, which sees the address from.
-func (w *world) tcpFromOutside(t *testing.T, vm, from string) {
+func (w *world) tcpFromOutside(t *testing.T, vm, from string) *flow {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -207,15 +203,16 @@ func (w *world) tcpFromOutside(t *testing.T, vm, from string) {
 	if seen := w.outside(t, "ss", "-Htn", "state", "established"); !strings.Contains(seen, from) || !f.echoes(time.Second) {
 		t.Errorf("outside sees %s", seen)
 	}
+	return f
 }
 
-func (w *world) restartsWithoutLoss(t *testing.T) {
+func (w *world) restartsWithoutLoss(t *testing.T, floating string) {
 	for _, h := range []string{"network1", "network2"} {
 		w.eventually(t, "what other tests had is gone", func() bool {
 			return strings.TrimSpace(w.host(t, h, "sh", "-c", "ovs-vsctl list-ports br-int | grep -c '^q[rg]-'")) == "3"
 		})
 	}
-	stop := w.pinging(t, "r-a", farAway)
+	traffic := w.bothWays(t, "r-a", floating)
 	hosts := []string{"network1", "network2", "compute1"}
 	for _, h := range hosts {
 		if err := w.lab.Kill(t.Context(), h, lab.Agent); err != nil {
@@ -239,16 +236,14 @@ func (w *world) restartsWithoutLoss(t *testing.T) {
 	for _, h := range hosts {
 		w.settled(t, h)
 	}
-	if sent, lost := stop(); lost != 0 {
-		t.Errorf("%d of %d pings lost", lost, sent)
-	}
+	traffic.stop(t, "restarts", 0)
 }
 
 // redundant waits until every host that has to do with a redundant router watches its gateways at full pace: BFD begins
 // with a packet a second, also when the other end has just come up (RFC 5880, 6.8.3).
 func (w *world) redundant(t *testing.T) {
 	t.Helper()
-	for _, h := range []string{"compute1", "network1", "network2"} {
+	for _, h := range []string{"compute1", "compute2", "network1", "network2"} {
 		w.eventually(t, h+" watches the gateways", func() bool {
 			out := w.host(t, h, "ovs-appctl", "bfd/show")
 			paces := strings.Count(out, "X Interval: Approx ")
@@ -257,37 +252,65 @@ func (w *world) redundant(t *testing.T) {
 	}
 }
 
-// moves takes a router from the host that answers, and gives it back. A connection that is translated is known to one
-// host alone: answers that come back to the other while the senders change over are lost.
-func (w *world) moves(t *testing.T, r string) {
+// l3Agents are the agents of the lab's two gateway hosts.
+func (w *world) l3Agents(t *testing.T) map[string]string {
+	t.Helper()
+	agents := map[string]string{}
+	for _, h := range []string{"network1", "network2"} {
+		_, out, err := w.call(t.Context(), "GET", "agents?host="+h+"&binary=neutron-l3-agent", nil)
+		if err != nil || len(out["agents"].([]any)) != 1 {
+			t.Fatalf("%v %v", out, err)
+		}
+		agents[h] = out["agents"].([]any)[0].(body)["id"].(string)
+	}
+	return agents
+}
+
+// drain has an agent's host give its routers to others, and lets it serve them again as the last.
+func (w *world) drain(t *testing.T, agent string) {
+	t.Helper()
+	w.must(t, "PUT", "agents/"+agent, "agent", body{"admin_state_up": false})
+	w.must(t, "PUT", "agents/"+agent, "agent", body{"admin_state_up": true})
+}
+
+// moves has a router go from one of its two hosts to the other and back, by an operator's word.
+func (w *world) moves(t *testing.T, r, own, floating string) {
 	w.redundant(t)
+	agents := w.l3Agents(t)
+	move := []func(agent string){
+		func(agent string) {
+			w.must(t, "DELETE", "agents/"+agent+"/l3-routers/"+r, "", nil)
+			if status, out, err := w.call(t.Context(), "POST", "agents/"+agent+"/l3-routers", body{"router_id": r}); err != nil || status != 201 {
+				t.Fatalf("%d %v %v", status, out, err)
+			}
+		},
+		func(agent string) { w.drain(t, agent) },
+	}
 	at := w.answering(t, r)
-	_, out, err := w.call(t.Context(), "GET", "agents?host="+at+"&binary=neutron-l3-agent", nil)
-	if err != nil || len(out["agents"].([]any)) != 1 {
-		t.Fatalf("%v %v", out, err)
+	traffic := w.bothWays(t, "r-a", floating)
+	connection := w.tcpFromOutside(t, "r-a", own)
+	before := traffic.lost()
+	for i := range 10 {
+		from := at
+		move[i%len(move)](agents[from])
+		w.eventually(t, "the other host answers", func() bool {
+			at = w.answering(t, r)
+			return at != from
+		})
+		if !connection.echoes(time.Second) {
+			t.Fatalf("the connection by source translation broke in move %d", i+1)
+		}
+		answered(t, 5, traffic...)
+		now := traffic.lost()
+		t.Logf("move %d from %s: %d and %d pings lost", i+1, from, now[0]-before[0], now[1]-before[1])
+		before = now
 	}
-	agent := out["agents"].([]any)[0].(body)["id"].(string)
-	stop := w.pinging(t, "r-a", farAway)
-	if status, out, err := w.call(t.Context(), "DELETE", "agents/"+agent+"/l3-routers/"+r, nil); err != nil || status != 204 {
-		t.Fatalf("%d %v %v", status, out, err)
-	}
-	w.eventually(t, "the host has let it go", func() bool {
-		return !strings.Contains(w.host(t, at, "ip", "netns"), r)
-	})
-	if status, out, err := w.call(t.Context(), "POST", "agents/"+agent+"/l3-routers", body{"router_id": r}); err != nil || status != 201 {
-		t.Fatalf("%d %v %v", status, out, err)
-	}
-	w.eventually(t, "the host serves it again", func() bool {
-		return strings.Contains(w.host(t, at, "ip", "netns"), r)
-	})
-	sent, lost := stop()
-	if gap := longestGap(t, sent, lost); gap > time.Second {
-		t.Errorf("no answer for %s", gap)
-	}
+	// The lab's userspace datapath loses a frame now and then when the machine is busy, whether a router moves or not.
+	traffic.stop(t, "ten moves", 20*time.Millisecond)
 }
 
 // survivesGateways takes the gateway that answers away, in two ways, and brings it back.
-func (w *world) survivesGateways(t *testing.T, r string) {
+func (w *world) survivesGateways(t *testing.T, r, own, floating string) {
 	for _, c := range []struct {
 		name       string
 		away, back func(host string) error
@@ -298,28 +321,27 @@ func (w *world) survivesGateways(t *testing.T, r string) {
 		t.Run(c.name, func(t *testing.T) {
 			w.redundant(t)
 			at := w.answering(t, r)
-			stop := w.pinging(t, "r-a", farAway)
+			traffic := w.bothWays(t, "r-a", floating)
+			connection := w.tcpFromOutside(t, "r-a", own)
 			if err := c.away(at); err != nil {
 				t.Fatal(err)
 			}
-			sent, lost := stop()
-			if gap := longestGap(t, sent, lost); gap > time.Second {
-				t.Errorf("no answer for %s", gap)
+			for i, lost := range traffic.stop(t, c.name, time.Second) {
+				if lost == 0 {
+					t.Errorf("%s was not on the way of %s", at, traffic[i].name)
+				}
 			}
-			if lost == 0 {
-				t.Errorf("%s was not on the way", at)
+			if !connection.echoes(5 * time.Second) {
+				t.Error("a connection by source translation did not go on")
 			}
 			w.saysWhoAnswers(t, r, w.answering(t, r))
-			stop = w.pinging(t, "r-a", farAway)
+			traffic = w.bothWays(t, "r-a", floating)
 			if err := c.back(at); err != nil {
 				t.Fatal(err)
 			}
 			w.eventually(t, "it answers again", func() bool { return w.answering(t, r) == at })
 			w.saysWhoAnswers(t, r, at)
-			sent, lost = stop()
-			if gap := longestGap(t, sent, lost); gap > time.Second {
-				t.Errorf("no answer for %s when %s came back", gap, at)
-			}
+			traffic.stop(t, at+" comes back", time.Second)
 		})
 	}
 }
@@ -388,12 +410,11 @@ func (w *world) floatingIP(t *testing.T, ext string, p labcmd.Port, vm, other st
 		}
 	})
 	w.must(t, "DELETE", "floatingips/"+second, "", nil)
-	began := time.Now()
+	w.listen(t, vm, 8024)
+	fixed := p.Addrs[0].String()
+	pings, routed := w.startPing(t, other, fixed), w.dial(t, other, fixed, 8024)
 	w.must(t, "DELETE", "floatingips/"+id, "", nil)
-	w.eventually(t, "the connection is cut", func() bool { return !in.echoes(200 * time.Millisecond) })
-	if took := time.Since(began); took > 1500*time.Millisecond {
-		t.Errorf("the connection lived on for %s", took)
-	}
+	w.isCut(t, "the removal of a floating IP", in, pings, routed)
 	w.reaches(t, vm, farAway)
 }
 
@@ -423,9 +444,65 @@ func (w *world) portForwarding(t *testing.T, ext string, p labcmd.Port, vm strin
 		_, err := w.lab.Output(t.Context(), lab.Outside, "timeout", "0.5", "nc", "-z", addr, "2222")
 		return err == nil
 	})
-	in := w.dialIn(t, addr, "2222")
+	in, pings := w.dialIn(t, addr, "2222"), w.startPing(t, vm, farAway)
 	w.must(t, "DELETE", "floatingips/"+id+"/port_forwardings/"+f["id"].(string), "", nil)
-	w.eventually(t, "the connection is cut", func() bool { return !in.echoes(200 * time.Millisecond) })
+	w.isCut(t, "the removal of a port forwarding", in, pings)
+}
+
+// TestRouter_servesNetworksOfEachKind: legs on a VLAN, a flat network, and a tunnelled one whose hosts learn; the last of a router
+// with one gateway at a time.
+func TestRouter_servesNetworksOfEachKind(t *testing.T) {
+	x := another(t, "k", 92, labcmd.Options{
+		Compute: 1, Gateway: 2, ServerArgs: []string{"--l2-population=false", "--network-vlan-ranges=physnet1:100:199"},
+		AgentArgs: []string{"--bridge-mappings=physnet1=br-phy"},
+	})
+	ext := x.external(t)
+	open := x.group(t, "open")
+	x.rule(t, open, body{})
+	agents := x.l3Agents(t)
+	kinds := []string{"vlan", "flat", "gre", "single"}
+	floating := map[string]string{}
+	for i, kind := range kinds {
+		attrs := body{}
+		if i < 2 {
+			attrs = body{"provider:network_type": kind, "provider:physical_network": "physnet1"}
+		}
+		n := x.network(t, "10."+itoa(95+i)+".0.0/24", attrs)
+		x.router(t, ext, body{"ha": kind != "single"}, n)
+		x.vm(t, kind+"-a", "compute1", n, in(open))
+		x.vm(t, kind+"-b", "compute1", n, in(open))
+		_, floating[kind] = x.floating(t, ext, body{"port_id": x.portOf(t, kind+"-b")})
+	}
+	x.drain(t, agents["network2"])
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			x.reaches(t, kind+"-a", farAway)
+			x.outsideReaches(t, floating[kind])
+			x.reaches(t, kind+"-a", floating[kind])
+		})
+	}
+	begin := func(t *testing.T, kinds []string) (out bothWays) {
+		for _, kind := range kinds {
+			out = append(out, x.bothWays(t, kind+"-a", floating[kind])...)
+		}
+		return out
+	}
+	t.Run("moves without a loss", func(t *testing.T) {
+		if x.answering(t, "qrouter") != "network1" {
+			t.Fatal("network1 has not the routers")
+		}
+		traffic := begin(t, kinds)
+		x.drain(t, agents["network1"])
+		x.eventually(t, "network2 answers", func() bool { return x.answering(t, "qrouter") == "network2" })
+		traffic.stop(t, "a move", 10*time.Millisecond)
+	})
+	t.Run("survives its gateway", func(t *testing.T) {
+		traffic := begin(t, kinds[:3])
+		if err := x.lab.KillHost(t.Context(), "network2"); err != nil {
+			t.Fatal(err)
+		}
+		traffic.stop(t, "the host dies", time.Second)
+	})
 }
 
 // TestDistributedRouter: what two guests of one router say to each other goes from host to host.
@@ -474,7 +551,7 @@ func TestDistributedRouter_floatingIPIsServedAtItsPort(t *testing.T) {
 	r := x.router(t, ext, body{"distributed": true, "ha": false}, n, m)
 	open := x.group(t, "open")
 	x.rule(t, open, body{})
-	x.vm(t, "f-a", "compute1", n, in(open))
+	a := x.vm(t, "f-a", "compute1", n, in(open))
 	x.vm(t, "f-b", "compute2", m, in(open))
 	x.vm(t, "f-c", "compute1", m, in(open))
 	x.vm(t, "f-d", "compute1", n, in(open)) // without one
@@ -554,12 +631,11 @@ func TestDistributedRouter_floatingIPIsServedAtItsPort(t *testing.T) {
 	})
 	t.Run("its removal cuts its connections", func(t *testing.T) {
 		in := x.dialIn(t, addrs[0], "8022")
-		began := time.Now()
+		x.listen(t, "f-a", 8024)
+		fixed := a.Addrs[0].String()
+		pings, routed := x.startPing(t, "f-b", fixed), x.dial(t, "f-b", fixed, 8024)
 		x.must(t, "DELETE", "floatingips/"+first, "", nil)
-		x.eventually(t, "the connection is cut", func() bool { return !in.echoes(200 * time.Millisecond) })
-		if took := time.Since(began); took > 1500*time.Millisecond {
-			t.Errorf("the connection lived on for %s", took)
-		}
+		x.isCut(t, "the removal of a floating IP at its port", in, pings, routed)
 		x.reaches(t, "f-a", farAway) // by the gateway
 		x.outsideReaches(t, addrs[2])
 	})

@@ -212,6 +212,10 @@ func runServer(ctx context.Context, o *serverOptions) (err error) {
 			_, more := rules.RebindHost(tx, network.Env{Now: now(), Random: random}, before, host)
 			return more
 		},
+		Reported: func(tx *store.Tx, port model.PortID) {
+			rules.LegReported(tx, network.Env{Now: now(), Random: random}, port)
+		},
+		Settle: func(tx *store.Tx) { rules.EndHandOvers(tx, network.Env{Now: now(), Random: random}) },
 	})
 	requests := newRequestMetrics(registry)
 	handler := neutron.New(neutron.Config{

@@ -187,6 +187,16 @@ func (r *PortReport) Of(host string) (HostReport, bool) {
 	return words[i], true
 }
 
+// Applied reports whether a host has said that a port is there as it is since a revision, be it that the host answers for the
+// port's router or stands by. Nobody has said anything in a nil report.
+func (r *PortReport) Applied(host string, since int64) bool {
+	if r == nil {
+		return false
+	}
+	w, ok := r.Of(host)
+	return ok && w.Revision >= since && (w.State == ReportActive || w.State == ReportStandby)
+}
+
 func (r *PortReport) words() []HostReport { return append([]HostReport{r.HostReport}, r.Others...) }
 
 // reportOf puts words in the order in which they count; of equal ones, the first is before.

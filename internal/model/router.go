@@ -3,6 +3,7 @@ package model
 import (
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // Device owners of the ports that routers and floating IPs have, as Neutron names them.
@@ -57,9 +58,32 @@ type Router struct {
 	EnableNDPProxy bool             `json:"enable_ndp_proxy,omitempty"`
 	FlavorID       string           `json:"flavor_id,omitempty"`
 	ZoneHints      []string         `json:"availability_zone_hints,omitempty"`
-	// Hosts are the gateway hosts that serve the router, the preferred one first. The others are
+	// Hosts are the gateway hosts that shall serve the router, the preferred one first. The others are
 	// ready to take over.
 	Hosts []string `json:"hosts,omitempty"`
+	// HandOver is a planned move to the first of Hosts that is not over yet, nil for none.
+	HandOver *HandOver `json:"hand_over,omitempty"`
+}
+
+// HandOver is how a router goes from one host to another and loses nothing: the one that had it goes on until
+// the other has said that it is ready, and after that still forwards what reaches it.
+type HandOver struct {
+	From  string    `json:"from"`           // the host that had it
+	Ready time.Time `json:"ready,omitzero"` // when the other one was ready; zero: it is not yet
+}
+
+// Gateways lists the hosts that have the router now, the one that is to answer for it first: Hosts, and the one that
+// hands it over.
+func (r *Router) Gateways() []string {
+	if r.HandOver == nil {
+		return r.Hosts
+	}
+	from := r.HandOver.From
+	others := slices.DeleteFunc(slices.Clone(r.Hosts), func(h string) bool { return h == from })
+	if r.HandOver.Ready.IsZero() {
+		return append([]string{from}, others...)
+	}
+	return append(others, from)
 }
 
 // ExternalGateway is a router's way to an external network. Its addresses are those of its port.
@@ -76,6 +100,10 @@ func (r *Router) Clone() *Router {
 	c.Routes = slices.Clone(r.Routes)
 	c.ZoneHints = slices.Clone(r.ZoneHints)
 	c.Hosts = slices.Clone(r.Hosts)
+	if r.HandOver != nil {
+		h := *r.HandOver
+		c.HandOver = &h
+	}
 	if r.External != nil {
 		e := *r.External
 		c.External = &e

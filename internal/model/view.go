@@ -148,7 +148,7 @@ type RouterView struct {
 	Revision     int64
 	AdminStateUp bool
 	Distributed  bool
-	Gateways     []GatewayView // the hosts that serve it, the preferred one first
+	Gateways     []GatewayView // the hosts that have it, the one that is to answer for it first
 	Legs         []LegView     // on tenant networks, in order of their ports' ids
 	External     *ExternalView // nil: no external gateway
 	Routes       []Route

@@ -101,14 +101,11 @@ type Agent struct {
 	bridges   map[string]*bridge
 	vlans     *hoststate.VLANs
 	verifier  *verification
-	filters   *filters                      // fw, to be verified
-	view      *model.HostView               // nil: nothing is known, nothing is touched
-	complete  bool                          // a server has said in this run that the view is whole: what is not in it may go
-	tunnels   map[pipeline.Tunnel]bool      // that the last pass wanted
-	lingering map[pipeline.Tunnel]time.Time // that are kept until then though nothing needs them
-	handOver  time.Time                     // until then the host is left as it is: others take a router over
-	inForce   bool                          // the last pass left the host as the view says
-	failed    int                           // ports that could not be applied then
+	filters   *filters        // fw, to be verified
+	view      *model.HostView // nil: nothing is known, nothing is touched
+	complete  bool            // a server has said in this run that the view is whole: what is not in it may go
+	inForce   bool            // the last pass left the host as the view says
+	failed    int             // ports that could not be applied then
 	settings  *hostpb.Settings
 	cache     firewall.Cache
 	flowCache firewall.FlowCache
@@ -133,7 +130,7 @@ func New(cfg Config) *Agent {
 		sw:       vsw.New(cfg.OVSDB, cfg.Log),
 		fw:       iptables.New(iptables.Config{Layout: iptables.HostLayout(), Backend: cfg.Backend, Log: cfg.Log}),
 		reporter: newReporter(), events: make(chan event), kick: make(chan struct{}, 1),
-		bridges: map[string]*bridge{}, vlans: hoststate.NewVLANs(), lingering: map[pipeline.Tunnel]time.Time{}, guarded: map[model.PortID]hoststate.State{},
+		bridges: map[string]*bridge{}, vlans: hoststate.NewVLANs(), guarded: map[model.PortID]hoststate.State{},
 	}
 	a.metrics = newMetrics(cfg.Registry, a.sw.Writes, a.fw.Stats)
 	a.verifier, a.filters = newVerification(cfg.Log), &filters{a.fw, a.metrics}

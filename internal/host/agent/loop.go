@@ -24,8 +24,7 @@ const (
 	cutDelay   = 100 * time.Millisecond // established connections are judged again after a burst of changes
 	minRetry   = 100 * time.Millisecond // after a write that failed
 	maxRetry   = 10 * time.Second
-	handOver   = 500 * time.Millisecond // for which a router that goes to other hosts is served on
-	applyLimit = 20 * time.Second       // one write; something that hangs must not stop the host
+	applyLimit = 20 * time.Second // one write; something that hangs must not stop the host
 )
 
 // loop keeps the host as the view says until ctx ends.
@@ -144,11 +143,7 @@ func (a *Agent) take(e event) (look bool) {
 		a.log.Info("view received", "revision", e.view.Revision, "networks", len(e.view.Networks), "ports", len(e.view.Ports), "peers", len(e.view.Peers))
 		a.unsaved, a.need = true, needFilters
 	case e.delta != nil:
-		served := a.served()
 		a.view.Apply(e.delta)
-		if a.complete && a.losesRouter(served) {
-			a.handOver = time.Now().Add(handOver)
-		}
 		if len(e.problems) > 0 {
 			a.view.History = model.UUID{}
 		}
@@ -178,10 +173,6 @@ func (a *Agent) pass(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
-	if left := a.handOver.Sub(began); left > 0 {
-		a.follow(left)
-		return nil
-	}
 	defer func() {
 		a.metrics.passes.Inc()
 		a.metrics.passSeconds.Observe(time.Since(began).Seconds())
@@ -191,7 +182,7 @@ func (a *Agent) pass(ctx context.Context) error {
 
 	a.follow(a.host.Reach.Update(state, began))
 	joined := hoststate.Join(a.host, a.settings.GetL2Population(), a.view, state, a.vlans)
-	a.linger(joined, state, began)
+	a.hush(joined, began)
 	for _, b := range a.bridges {
 		if err := b.greet(ctx); err != nil {
 			return err

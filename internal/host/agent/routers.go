@@ -10,7 +10,6 @@ import (
 	"weft/internal/host/hoststate"
 	"weft/internal/host/iptables"
 	"weft/internal/host/ovs/vsw"
-	"weft/internal/host/pipeline"
 	"weft/internal/host/router"
 	"weft/internal/model"
 )
@@ -30,8 +29,10 @@ type planned struct {
 	atPorts  bool // this host is none of its gateways, and serves floating IPs of its own ports
 	answers  bool // this host does so for the router
 	since    time.Time
-	retold   int  // how many of retell have passed since
-	made     bool // it has been in force: its legs may stay wired when a change of it fails
+	retold   int       // how many of retell have passed since
+	quiet    time.Time // until then another host has its external addresses
+	late     time.Time // until then some may still send to it, though it does not answer any more
+	made     bool      // it has been in force: its legs may stay wired when a change of it fails
 }
 
 func (a *Agent) openRouters(backend iptables.Backend, userspace bool) error {
@@ -41,27 +42,6 @@ func (a *Agent) openRouters(backend iptables.Backend, userspace bool) error {
 	}
 	a.routers = &routers{host: host, plans: map[model.RouterID]*planned{}}
 	return nil
-}
-
-// served are the routers that this host serves together with others.
-func (a *Agent) served() []model.RouterID {
-	var out []model.RouterID
-	for id, r := range a.view.Routers {
-		if len(r.Gateways) > 1 && r.ServedBy(a.view.Host) {
-			out = append(out, id)
-		}
-	}
-	return out
-}
-
-// losesRouter reports whether one of the routers that the host served is its no longer. The hosts that take it over
-// and those that send to it learn of it at about the same time as this one, some of them later: meanwhile
-// this one goes on.
-func (a *Agent) losesRouter(served []model.RouterID) bool {
-	return slices.ContainsFunc(served, func(id model.RouterID) bool {
-		r := a.view.Routers[id]
-		return r == nil || !r.ServedBy(a.view.Host)
-	})
 }
 
 // update plans the routers of a view that the host serves, whole or for the floating IPs of its own ports, and returns the plans.
@@ -135,6 +115,38 @@ func (a *Agent) applyRouters(ctx context.Context, j *hoststate.Joined, r *result
 	return errors.Join(errs...)
 }
 
+// settling is how long a host that takes a router over from one that is alive has it quiet on its external network. Meanwhile the guests'
+// hosts change over, one after the other, and what their connections need to be translated as before
+// comes by; what comes from outside the host before still knows. A host that was cut off is quiet for as long as some have not noticed that it is back.
+const settling = 500 * time.Millisecond
+
+// lateness is how long a host that has answered for a router counts with what hosts and switches send to it that have not learned
+// of its successor.
+const lateness = 5 * time.Second
+
+// hush keeps routers quiet that have just been taken over, and those open to what comes late that have just been given away.
+func (a *Agent) hush(j *hoststate.Joined, now time.Time) {
+	for id, p := range a.routers.plans {
+		r, ok := j.Pipeline.Routers[id]
+		if !ok {
+			continue
+		}
+		switch {
+		case !r.Active && p.answers:
+			p.late = now.Add(lateness)
+			a.follow(lateness)
+			fallthrough
+		case !r.Active:
+			p.quiet = time.Time{}
+		case p.made && !p.answers && a.host.Reach.Relieves(r.View, a.view.Host), a.host.Reach.Returning && (!p.answers || now.Before(p.quiet)):
+			p.quiet = now.Add(settling)
+			a.follow(settling)
+		}
+		r.Quiet, r.Lately = now.Before(p.quiet), !r.Active && now.Before(p.late)
+		j.Pipeline.Routers[id] = r
+	}
+}
+
 // follow wakes the loop when a tunnel's time to come up has passed.
 func (a *Agent) follow(wait time.Duration) {
 	if wait > 0 {
@@ -167,33 +179,11 @@ func (a *Agent) announceRouters(j *hoststate.Joined, r *results, now time.Time) 
 		for ; answers && p.retold < len(retell) && now.Sub(p.since) >= retell[p.retold]; p.retold++ {
 			a.routers.host.Retell(id)
 		}
-		err := a.routers.host.Announce(id, func(leg model.PortID) bool { return answers && r.active[leg] })
+		err := a.routers.host.Announce(id, func(l *router.Leg) bool {
+			return answers && r.active[l.Port] && !(l.External && j.Pipeline.Routers[id].Quiet)
+		})
 		if err != nil {
 			a.log.Warn("addresses of a router not announced", "router", id, "err", err)
-		}
-	}
-}
-
-// linger keeps tunnels for a moment that nothing needs any more: a router that goes to another host may still have answers
-// under way by the one before.
-func (a *Agent) linger(j *hoststate.Joined, state *vsw.State, now time.Time) {
-	wanted := map[pipeline.Tunnel]bool{}
-	for _, t := range j.Tunnels {
-		wanted[t] = true
-		delete(a.lingering, t)
-	}
-	for t := range a.tunnels {
-		if !wanted[t] {
-			a.lingering[t] = now.Add(handOver)
-			a.follow(handOver)
-		}
-	}
-	a.tunnels = wanted
-	for t, until := range a.lingering {
-		if now.Before(until) {
-			j.Linger(a.host, t, state)
-		} else {
-			delete(a.lingering, t)
 		}
 	}
 }

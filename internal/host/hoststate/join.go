@@ -84,8 +84,6 @@ type Joined struct {
 	Pipeline pipeline.Input
 	// Legs are those that routers have on the networks of the host, in order of their ports' ids.
 	Legs map[model.NetworkID][]*model.LegView
-	// Tunnels are those that something sends into.
-	Tunnels []pipeline.Tunnel
 	// Released are VLAN ids whose network has left the host: what the switch has learned with them must go
 	// before another network uses them.
 	Released []uint16
@@ -136,7 +134,7 @@ func interfacesByPort(s *vsw.State) map[model.PortID]*vsw.Interface {
 func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLANs) *Joined {
 	j := &Joined{Pipeline: pipeline.Input{
 		L2Population: l2pop, Host: view.Host, Routers: map[model.RouterID]pipeline.Router{}, Networks: map[model.NetworkID]pipeline.Network{}, Ports: map[model.PortID]*model.PortView{}, Peers: view.Peers,
-		Local: pipeline.Local{TunnelAddr: cfg.TunnelAddr, Ports: map[model.PortID]uint32{}, Filtered: map[model.PortID]bool{}, Tunnels: map[pipeline.Tunnel]uint32{}, Lingering: map[pipeline.Tunnel]uint32{}, Physical: map[string]pipeline.Physical{}, Watched: cfg.Reach.Watched},
+		Local: pipeline.Local{TunnelAddr: cfg.TunnelAddr, Ports: map[model.PortID]uint32{}, Filtered: map[model.PortID]bool{}, Tunnels: map[pipeline.Tunnel]uint32{}, Physical: map[string]pipeline.Physical{}, Watched: cfg.Reach.Watched},
 	}}
 	j.bridges(cfg, s)
 	j.legs(view)
@@ -158,6 +156,7 @@ func Join(cfg Config, l2pop bool, view *model.HostView, s *vsw.State, vlans *VLA
 	for id, r := range view.Routers {
 		j.Pipeline.Routers[id] = pipeline.Router{View: r, Active: r.ServedBy(view.Host) && cfg.Reach.answers(r, view.Host)}
 	}
+	j.served(view)
 	j.atPorts(view, s)
 	j.tunnels(cfg, view, s)
 	return j
@@ -314,9 +313,14 @@ func (j *Joined) tunnels(cfg Config, view *model.HostView, s *vsw.State) {
 		}
 		return strings.Compare(string(a.Type), string(b.Type))
 	})
-	j.Tunnels = order
 	for _, t := range order {
-		p := tunnelPort(cfg, t)
+		p := vsw.DesiredPort{
+			Bridge: BrTun, Name: TunnelName(t.Type, t.Remote), Type: string(t.Type),
+			Options: map[string]string{
+				"df_default": "true", "in_key": "flow", "out_key": "flow",
+				"local_ip": cfg.TunnelAddr.String(), "remote_ip": t.Remote.String(),
+			},
+		}
 		if watched[t] {
 			p.BFD = bfd()
 		}
@@ -324,25 +328,6 @@ func (j *Joined) tunnels(cfg Config, view *model.HostView, s *vsw.State) {
 		if n := ofport(s, p.Name); n > 0 {
 			j.Pipeline.Local.Tunnels[t] = n
 		}
-	}
-}
-
-func tunnelPort(cfg Config, t pipeline.Tunnel) vsw.DesiredPort {
-	return vsw.DesiredPort{
-		Bridge: BrTun, Name: TunnelName(t.Type, t.Remote), Type: string(t.Type),
-		Options: map[string]string{
-			"df_default": "true", "in_key": "flow", "out_key": "flow",
-			"local_ip": cfg.TunnelAddr.String(), "remote_ip": t.Remote.String(),
-		},
-	}
-}
-
-// Linger keeps a tunnel that nothing sends into any more: what is on its way through it is still taken in.
-func (j *Joined) Linger(cfg Config, t pipeline.Tunnel, s *vsw.State) {
-	p := tunnelPort(cfg, t)
-	if n := ofport(s, p.Name); n > 0 {
-		j.Desired.Ports = append(j.Desired.Ports, p)
-		j.Pipeline.Local.Lingering[t] = n
 	}
 }
 

@@ -79,6 +79,16 @@ func AtPorts(view *model.HostView) iter.Seq2[*model.RouterView, *model.FloatingV
 	}
 }
 
+// served notes the floating IPs that the host serves as a gateway of their routers.
+func (j *Joined) served(view *model.HostView) {
+	j.Pipeline.Served = map[model.FloatingIPID]*model.FloatingView{}
+	for id, f := range view.Floating {
+		if r := view.Routers[f.RouterID]; r != nil && r.ServedBy(view.Host) && !f.AtPort && f.Addr.Is4() && f.Fixed.Is4() {
+			j.Pipeline.Served[id] = f
+		}
+	}
+}
+
 // atPorts wants the legs of routers that serve floating IPs for ports of this host.
 func (j *Joined) atPorts(view *model.HostView, s *vsw.State) {
 	j.Pipeline.Floating = map[model.FloatingIPID]*model.FloatingView{}

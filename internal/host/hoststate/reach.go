@@ -2,6 +2,7 @@ package hoststate
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"weft/internal/host/ovs/vsw"
@@ -27,15 +28,19 @@ type Reach struct {
 	Lost map[netip.Addr]bool
 	// CutOff: no watched tunnel reaches anybody, and there are at least two: it is this host that is lost.
 	CutOff bool
+	// Returning: it was, and some tunnels have not come up again yet. Others may not know that this host is back.
+	Returning bool
 	// Watched are tunnels of which the switch knows whether they are alive.
 	Watched map[pipeline.Tunnel]bool
 
-	since map[pipeline.Tunnel]time.Time // when a tunnel that was never up was seen first
+	since    map[pipeline.Tunnel]time.Time // when a tunnel that was never up was seen first
+	returned time.Time                     // when the host was last no longer cut off
 }
 
-// Update follows the switch's state. It returns how long from now a tunnel's time to come up ends, 0 when none waits.
+// Update follows the switch's state. It returns how long from now the time ends that tunnels are given to come up, 0 when none waits.
 func (r *Reach) Update(s *vsw.State, now time.Time) (wait time.Duration) {
 	since := map[pipeline.Tunnel]time.Time{}
+	wasCutOff, down := r.CutOff, false
 	alive := map[netip.Addr]bool{}
 	r.Lost, r.Watched, r.CutOff = map[netip.Addr]bool{}, map[pipeline.Tunnel]bool{}, false
 	for _, name := range s.Interfaces() {
@@ -46,6 +51,7 @@ func (r *Reach) Update(s *vsw.State, now time.Time) (wait time.Duration) {
 		}
 		t := pipeline.Tunnel{Type: model.NetworkType(i.Type), Remote: remote}
 		flaps := i.BFDStatus["flap_count"]
+		down = down || i.BFDStatus["forwarding"] != "true"
 		switch {
 		case i.BFDStatus["forwarding"] == "true":
 			r.Watched[t], alive[remote] = true, true
@@ -72,6 +78,13 @@ func (r *Reach) Update(s *vsw.State, now time.Time) (wait time.Duration) {
 		delete(r.Lost, remote)
 	}
 	r.CutOff = len(alive) == 0 && len(r.Lost) >= 2
+	if wasCutOff && !r.CutOff {
+		r.returned = now
+	}
+	left := firstUp - now.Sub(r.returned)
+	if r.Returning = down && !r.CutOff && left > 0; r.Returning && (wait == 0 || left < wait) {
+		wait = left
+	}
 	return wait
 }
 
@@ -89,6 +102,13 @@ func (r *Reach) answers(v *model.RouterView, host string) bool {
 		}
 	}
 	return false
+}
+
+// Relieves reports whether this host is a router's preferred gateway beside another that is alive: when it begins to answer, that
+// one has done so before and knows the router's connections.
+func (r *Reach) Relieves(v *model.RouterView, host string) bool {
+	return len(v.Gateways) > 0 && v.Gateways[0].Host == host &&
+		slices.ContainsFunc(v.Gateways[1:], func(g model.GatewayView) bool { return !r.Lost[g.Tunnel] })
 }
 
 // watchTunnels yields the tunnels that are to be watched: between the gateways of a router that has several, and from

@@ -70,6 +70,44 @@ func TestReach(t *testing.T) {
 			}
 		})
 	}
+	t.Run("one that was cut off returns until all tunnels are up, or have had the time for it", func(t *testing.T) {
+		var reach Reach
+		began := time.Unix(1000, 0)
+		for _, c := range []struct {
+			at        time.Duration
+			states    map[string]string
+			returning bool
+			wait      time.Duration
+		}{
+			{0, map[string]string{first: "up", other: "up"}, false, 0},
+			{1, map[string]string{first: "down", other: "up"}, false, 0},
+			{2, map[string]string{first: "down", other: "down"}, false, 0},
+			{3, map[string]string{first: "down", other: "up"}, true, firstUp},
+			{4, map[string]string{first: "up", other: "up"}, false, 0},
+			{5, map[string]string{first: "down", other: "up"}, true, firstUp - 2},
+			{3 + firstUp, map[string]string{first: "down", other: "up"}, false, 0},
+		} {
+			wait := reach.Update(tunnels(c.states), began.Add(c.at))
+			if reach.Returning != c.returning || wait != c.wait {
+				t.Errorf("after %d: returning %v, waits %s", c.at, reach.Returning, wait)
+			}
+		}
+	})
+	t.Run("who is preferred relieves another that is alive", func(t *testing.T) {
+		for _, c := range []struct {
+			lost string
+			host string
+			want bool
+		}{{"", "network1", true}, {"10.0.1.22", "network1", false}, {"", "network2", false}, {first, "network2", false}} {
+			reach := Reach{Lost: map[netip.Addr]bool{}}
+			if c.lost != "" {
+				reach.Lost[netip.MustParseAddr(c.lost)] = true
+			}
+			if got := reach.Relieves(r, c.host); got != c.want {
+				t.Errorf("%s with %q lost: %v", c.host, c.lost, got)
+			}
+		}
+	})
 	t.Run("a router with one gateway needs no watch", func(t *testing.T) {
 		alone := &model.RouterView{AdminStateUp: true, Gateways: r.Gateways[:1]}
 		reach := Reach{CutOff: true}

@@ -69,7 +69,7 @@ func (b *builder) externalLeg(n *network, r *model.RouterView, ofport uint32) {
 	}
 	b.legMACs[mac] = true
 	view := &model.PortView{ID: r.External.PortID, NetworkID: n.view.ID, MAC: mac.mac, AdminStateUp: true, DeviceOwner: model.OwnerRouterGateway}
-	n.ports = append(n.ports, port{view: view, ofport: ofport, leg: &leg{router: r.ID, view: &r.External.LegView, external: true, local: true, active: true}})
+	n.ports = append(n.ports, port{view: view, ofport: ofport, leg: &leg{router: r.ID, view: &r.External.LegView, external: true, local: true, active: true, expected: true}})
 	b.out.External = append(b.out.External, r.External.PortID)
 }
 

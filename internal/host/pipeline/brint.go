@@ -132,9 +132,9 @@ func (b *builder) fromUplink(n *network, cookie uint64) {
 	var actions []flow.Action
 	switch n.view.Segment.Type {
 	case model.TypeFlat:
-		m = m.Untagged()
+		m = n.outside(m)
 	case model.TypeVLAN:
-		m = m.Vlan(uint16(n.view.Segment.Tag))
+		m = n.outside(m)
 		actions = append(actions, flow.PopVLAN{})
 	default: // br-tun speaks our local VLAN ids
 		m = m.Vlan(n.vlan)

@@ -40,16 +40,10 @@ func (b *builder) tunFixed() {
 	}
 	b.brTun(c, TunClassify, prioIn, flow.Match{}.InPort(b.in.Local.PatchInt), next(TunKind))
 	b.brTun(c, TunLearn, prioIn, flow.Match{}, learnTunnel(), flow.Output{Port: b.in.Local.PatchInt})
-	takeIn := func(t Tunnel, ofport uint32) {
-		b.brTun(Cookie(model.KindTunnel, model.UUID{}), TunClassify, prioIn, flow.Match{}.InPort(ofport), next(tunnelTable(t.Type)))
-	}
 	for _, t := range b.out.Tunnels {
 		if ofport := b.in.Local.Tunnels[t]; ofport != 0 {
-			takeIn(t, ofport)
+			b.brTun(Cookie(model.KindTunnel, model.UUID{}), TunClassify, prioIn, flow.Match{}.InPort(ofport), next(tunnelTable(t.Type)))
 		}
-	}
-	for t, ofport := range b.in.Local.Lingering {
-		takeIn(t, ofport)
 	}
 }
 

@@ -169,11 +169,11 @@ func between(s *flow.Step, now, was []flow.Flow) {
 // sameBesidePeers compares inputs by their objects, which do not change.
 func sameBesidePeers(a, b Input) bool {
 	return a.L2Population == b.L2Population && a.Host == b.Host && maps.Equal(a.Networks, b.Networks) && maps.Equal(a.Ports, b.Ports) &&
-		maps.Equal(a.Routers, b.Routers) && maps.Equal(a.Floating, b.Floating) && a.Local.same(&b.Local)
+		maps.Equal(a.Routers, b.Routers) && maps.Equal(a.Floating, b.Floating) && maps.Equal(a.Served, b.Served) && a.Local.same(&b.Local)
 }
 
 func (l *Local) same(m *Local) bool {
 	return l.TunnelAddr == m.TunnelAddr && l.PatchTun == m.PatchTun && l.PatchInt == m.PatchInt && l.Services == m.Services && l.MeterLimit == m.MeterLimit &&
-		maps.Equal(l.Ports, m.Ports) && maps.Equal(l.Filtered, m.Filtered) && maps.Equal(l.Tunnels, m.Tunnels) && maps.Equal(l.Lingering, m.Lingering) &&
+		maps.Equal(l.Ports, m.Ports) && maps.Equal(l.Filtered, m.Filtered) && maps.Equal(l.Tunnels, m.Tunnels) &&
 		maps.Equal(l.Physical, m.Physical) && maps.Equal(l.Watched, m.Watched)
 }

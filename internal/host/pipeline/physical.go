@@ -36,3 +36,11 @@ func (b *builder) phyNetwork(n *network) {
 	b.brPhy(n.phy.Bridge, Cookie(model.KindNetwork, n.view.ID.UUID), prioTranslate,
 		flow.Match{}.InPort(n.phy.Phy).Vlan(n.vlan), translate, flow.Output{Port: flow.PortNormal})
 }
+
+// outside matches packets of a flat or VLAN network as its segment carries them.
+func (n *network) outside(m flow.Match) flow.Match {
+	if n.view.Segment.Type == model.TypeVLAN {
+		return m.Vlan(uint16(n.view.Segment.Tag))
+	}
+	return m.Untagged()
+}

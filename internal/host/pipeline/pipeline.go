@@ -27,6 +27,8 @@ type Input struct {
 	// Floating are the floating IPs that this host serves for its own ports. The legs that their routers have here for it are
 	// in Local.Ports.
 	Floating map[model.FloatingIPID]*model.FloatingView
+	// Served are the floating IPs, with fixed addresses, of routers whose gateway this host is.
+	Served map[model.FloatingIPID]*model.FloatingView
 }
 
 // Router is a router that the host serves, or that has a leg on one of its networks.
@@ -34,6 +36,10 @@ type Router struct {
 	View *model.RouterView
 	// Active: this host, which serves it, is the one that answers for it.
 	Active bool
+	// Quiet: it has begun to, and the router's external network is still another host's.
+	Quiet bool
+	// Lately: it is not, but has been until a moment ago: some still send to it.
+	Lately bool
 }
 
 // Network is a network with a port on the host, and the local VLAN id (1 to
@@ -55,11 +61,9 @@ type Local struct {
 	// Filtered are the ports that tables IntEgressBase to IntForward filter, if
 	// they have port security. Of others, iptables is in charge.
 	Filtered map[model.PortID]bool
-	Tunnels  map[Tunnel]uint32 // on br-tun
-	// Lingering are tunnels on br-tun that nothing is sent into any more, but that may still bring something.
-	Lingering map[Tunnel]uint32
-	Physical  map[string]Physical // by the name of the physical network
-	Watched   map[Tunnel]bool     // of which the switch knows whether they are alive
+	Tunnels  map[Tunnel]uint32   // on br-tun
+	Physical map[string]Physical // by the name of the physical network
+	Watched  map[Tunnel]bool     // of which the switch knows whether they are alive
 	// MeterLimit is the highest id of a meter on br-int, 0 if the switch has none.
 	MeterLimit uint32
 }

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"net/netip"
 	"slices"
 
 	"weft/internal/host/flow"
@@ -14,6 +15,7 @@ type leg struct {
 	external bool
 	local    bool // the host serves the router
 	active   bool // and is the one that answers for it
+	expected bool // what the network brings for its MAC is meant for this host, whatever a bridge has learned
 	// gateways are the tunnel ports to the other hosts that serve the router, the preferred one first.
 	gateways []uint32
 	watched  bool // the switch knows whether the preferred one is alive
@@ -47,7 +49,8 @@ func (b *builder) checkLegs(networks map[model.NetworkID]*network) {
 			}
 			b.legMACs[onNetwork{v.NetworkID, v.MAC}] = true
 			l := leg{router: id, view: v, external: r.View.External != nil && v == &r.View.External.LegView, local: r.View.ServedBy(b.in.Host)}
-			l.active = l.local && r.Active
+			l.active = l.local && r.Active && !(l.external && r.Quiet)
+			l.expected = l.active || l.local && r.Lately
 			for _, g := range r.View.Gateways {
 				if ofport := b.in.Local.Tunnels[Tunnel{n.view.Segment.Type, g.Tunnel}]; n.tunnelled() && ofport != 0 && g.Host != b.in.Host {
 					if len(l.gateways) == 0 {
@@ -90,26 +93,71 @@ func (n *network) leg(id model.PortID) *leg {
 }
 
 // localLeg wires a leg whose router this host serves. It sends with its own MAC, from whatever address.
-// Where another host answers for the router, what that one would be asked does not reach it: group addresses.
-// What comes for its MAC from outside of the host is forwarded all the same, so that a
-// change of hosts loses nothing; the host's own ports go to the one that answers.
 func (b *builder) localLeg(n *network, p port) {
 	c := Cookie(model.KindPort, p.view.ID.UUID)
-	from := flow.Match{}.InPort(p.ofport)
-	b.brInt(c, IntClassify, prioTagged, from.Masked(flow.VlanTCI, 0x1000, 0x1000))
-	b.brInt(c, IntClassify, prioPort, from.EthSrc(hw(p.view.MAC)), n.setReg(), flow.GotoTable{Table: IntLocalEgress})
-	to := n.on(flow.Match{}).EthDst(hw(p.view.MAC))
-	if p.leg.active || n.uplink == 0 {
-		b.brInt(c, IntDeliver, prioLocal, to, flow.Output{Port: p.ofport})
+	b.brInt(c, IntClassify, prioTagged, flow.Match{}.InPort(p.ofport).Masked(flow.VlanTCI, 0x1000, 0x1000))
+	if p.leg.expected && n.phy != nil {
+		b.brPhy(n.phy.Bridge, c, prioToRouter, n.outside(flow.Match{}).EthDst(hw(p.view.MAC)), flow.Output{Port: n.phy.Phy})
+	}
+	if !p.leg.active && n.uplink != 0 {
+		b.standbyLeg(n, p)
 		return
 	}
-	b.brInt(c, IntClassify, prioARP, from.MACMasked(flow.EthDst, hw(groupBit), hw(groupBit)))
-	// It asks for neighbours only to forward what was sent to it: whoever sent it takes this host for the gateway.
-	for _, question := range []flow.Match{flow.MatchARP().Uint(flow.ARPOp, 1), flow.MatchICMPv6().Uint(flow.ICMPv6Type, neighborSolicit)} {
-		b.brInt(c, IntClassify, prioQuestion, question.InPort(p.ofport).EthSrc(hw(p.view.MAC)), n.setReg(), flow.GotoTable{Table: IntLocalEgress})
+	from := flow.Match{}.InPort(p.ofport).EthSrc(hw(p.view.MAC))
+	b.brInt(c, IntClassify, prioPort, from, n.setReg(), flow.GotoTable{Table: IntLocalEgress})
+	b.brInt(c, IntDeliver, prioLocal, n.on(flow.Match{}).EthDst(hw(p.view.MAC)), flow.Output{Port: p.ofport})
+	b.translate(n, p, nil)
+}
+
+// standbyLeg wires a leg of a router that another host answers for. What that one would be asked does not reach
+// it: group addresses. What comes for its MAC from outside of the host is forwarded all the same, so that a change of hosts
+// loses nothing; the host's own ports go to the one that answers.
+//
+// On a network of switches that learn it sends with a MAC of its own: what it forwards must not lead them to think that the
+// router has moved.
+func (b *builder) standbyLeg(n *network, p port) {
+	c := Cookie(model.KindPort, p.view.ID.UUID)
+	from := flow.Match{}.InPort(p.ofport).EthSrc(hw(p.view.MAC))
+	to := n.on(flow.Match{}).InPort(n.uplink)
+	out := flow.Output{Port: p.ofport}
+	arp, nd := flow.MatchARP().Uint(flow.ARPOp, 1), icmpv6(neighborSolicit)
+	var as, asARP, asND []flow.Action
+	if n.phy != nil {
+		own := b.in.Routers[p.leg.router].View.MACAt(b.in.Host)
+		as = []flow.Action{flow.SetMAC(flow.EthSrc, hw(own))}
+		// A question from no address changes nobody's idea of who has it (RFC 5227, 1.1).
+		asARP = append(as[:1:1], flow.SetMAC(flow.ARPSHA, hw(own)), flow.SetAddr(flow.ARPSPA, netip.IPv4Unspecified()))
+		asND = append(as[:1:1], flow.SetMAC(flow.NDSLL, hw(own)))
+		b.brInt(c, IntDeliver, prioStandby, to.EthDst(hw(own)), flow.SetMAC(flow.EthDst, hw(p.view.MAC)), out)
 	}
-	b.brInt(c, IntDeliver, prioStandby, to.InPort(n.uplink), flow.Output{Port: p.ofport})
-	b.brInt(c, IntDeliver, prioLocal, to, flow.GotoTable{Table: IntUplink})
+	send := func(as []flow.Action) []flow.Action {
+		return append(as[:len(as):len(as)], n.setReg(), flow.GotoTable{Table: IntLocalEgress})
+	}
+	b.brInt(c, IntClassify, prioPort, from, send(as)...)
+	b.brInt(c, IntClassify, prioARP, flow.Match{}.InPort(p.ofport).MACMasked(flow.EthDst, hw(groupBit), hw(groupBit)))
+	// It asks for neighbours only to forward what was sent to it: whoever sent it takes this host for the gateway.
+	b.brInt(c, IntClassify, prioQuestion, arp.InPort(p.ofport).EthSrc(hw(p.view.MAC)), send(asARP)...)
+	b.brInt(c, IntClassify, prioQuestion, nd.InPort(p.ofport).EthSrc(hw(p.view.MAC)), send(asND)...)
+	b.brInt(c, IntDeliver, prioStandby, to.EthDst(hw(p.view.MAC)), out)
+	b.brInt(c, IntDeliver, prioLocal, n.on(flow.Match{}).EthDst(hw(p.view.MAC)), flow.GotoTable{Table: IntUplink})
+	b.translate(n, p, as)
+}
+
+// translate gives what leaves by an external leg from a fixed address its floating one. The kernel has done so before, but for
+// what belongs to a connection that it does not know: one that another host has seen the beginning of.
+func (b *builder) translate(n *network, p port, as []flow.Action) {
+	if !p.leg.external {
+		return
+	}
+	for _, id := range sortedKeys(b.in.Served, func(x, y model.FloatingIPID) int { return x.Compare(y.UUID) }) {
+		f := b.in.Served[id]
+		if f.RouterID != p.leg.router {
+			continue
+		}
+		m := flow.MatchIPv4().InPort(p.ofport).EthSrc(hw(p.view.MAC)).Prefix(flow.IPv4Src, netip.PrefixFrom(f.Fixed, 32))
+		b.brInt(Cookie(model.KindFloating, id.UUID), IntClassify, prioFloating, m,
+			append(as[:len(as):len(as)], flow.SetAddr(flow.IPv4Src, f.Addr), n.setReg(), flow.GotoTable{Table: IntLocalEgress})...)
+	}
 }
 
 // remoteLeg makes what a host knows of a leg that it does not itself answer for: the hosts that its

@@ -86,6 +86,58 @@ func TestActiveGateway(t *testing.T) {
 	})
 }
 
+// fromOutside is a packet for the router's external leg, or what else is given.
+func fromOutside(more string) string {
+	return fmt.Sprintf("in_port=1,dl_src=%s,%s", mac(7), more)
+}
+
+func TestGateway_onItsExternalNetwork(t *testing.T) {
+	l := newLab(t, scenarios()["gateway"])
+	l.check(t, []probe{
+		{"what is for the router goes there, whatever the bridge has learned", "br-ex", fromOutside("dl_dst=" + mac(103).String() + ",ip"), "p103"},
+		{"a broadcast reaches it", "br-ex", fromOutside("dl_dst=" + broadcast.String() + ",arp"), "br-ex p103"},
+		{"it sends with the router's MAC", "", fmt.Sprintf("in_port=103,dl_src=%s,dl_dst=%s,ip,nw_src=203.0.113.120", mac(103), mac(7)), "br-ex nic"},
+	})
+	left := fmt.Sprintf("in_port=103,dl_src=%s,dl_dst=%s,icmp,nw_src=10.0.1.11,nw_dst=198.51.100.1", mac(103), mac(7))
+	if actions := l.trace("br-int", left); !strings.Contains(actions, "set(ipv4(src=203.0.113.130)") {
+		t.Errorf("what the kernel has not translated does not get the floating IP: %s", actions)
+	}
+}
+
+// TestGateway_quiet: its guests' hosts send to it, and the external network is still the other's.
+func TestGateway_quiet(t *testing.T) {
+	in := scenarios()["gateway-quiet"]
+	own := in.Routers[routerID(1)].View.MACAt(in.Host)
+	l := newLab(t, in)
+	l.check(t, []probe{
+		{"its own ports go to its leg", "", toLeg(11, 101, "192.0.2.1", 64), "p101"},
+		{"a broadcast reaches its inner leg", "br-tun", fromTunnel(3, 100, mac(21), broadcast), "p101 p11"},
+		{"but not its outer one", "br-ex", fromOutside("dl_dst=" + broadcast.String() + ",arp"), "br-ex"},
+		{"what comes for the router is forwarded", "br-ex", fromOutside("dl_dst=" + mac(103).String() + ",ip"), "br-ex p103"},
+		{"it announces nothing", "", fmt.Sprintf("in_port=103,dl_src=%s,dl_dst=%s,arp,arp_op=2", mac(103), broadcast), ""},
+		{"it asks for neighbours", "", fmt.Sprintf("in_port=103,dl_src=%s,dl_dst=%s,arp,arp_op=1,arp_spa=203.0.113.120,arp_sha=%s,arp_tpa=203.0.113.1", mac(103), broadcast, mac(103)), "br-ex nic"},
+		{"and is answered by its own MAC", "br-ex", fromOutside("dl_dst=" + own.String() + ",arp,arp_op=2"), "br-ex p103"},
+	})
+	late := in.Routers[routerID(1)]
+	late.Active, late.Quiet, late.Lately = false, false, true
+	in.Routers[routerID(1)] = late
+	l.install(Compute(in))
+	l.check(t, []probe{
+		{"one that has answered lately takes what comes, whatever the bridge has learned", "br-ex", fromOutside("dl_dst=" + mac(103).String() + ",ip"), "p103"},
+	})
+	for what, c := range map[string]struct{ bridge, packet, want string }{
+		"what it forwards has a MAC of its own":     {"br-int", fmt.Sprintf("in_port=103,dl_src=%s,dl_dst=%s,ip,nw_src=203.0.113.120", mac(103), mac(7)), "eth(src=" + own.String()},
+		"so has what the kernel has not translated": {"br-int", fmt.Sprintf("in_port=103,dl_src=%s,dl_dst=%s,ip,nw_src=10.0.1.11", mac(103), mac(7)), "eth(src=" + own.String()},
+		"its questions are from no address": {"br-int", fmt.Sprintf("in_port=103,dl_src=%s,dl_dst=%s,arp,arp_op=1,arp_spa=203.0.113.120,arp_sha=%s,arp_tpa=203.0.113.1", mac(103), broadcast, mac(103)),
+			"arp(sip=0.0.0.0,sha=" + own.String()},
+		"the leg takes the answer for its own": {"br-ex", fromOutside("dl_dst=" + own.String() + ",arp,arp_op=2"), "dst=" + mac(103).String()},
+	} {
+		if actions := l.trace(c.bridge, c.packet); !strings.Contains(actions, c.want) {
+			t.Errorf("%s: got %s, want %s", what, actions, c.want)
+		}
+	}
+}
+
 func TestFloatingAtPort(t *testing.T) {
 	in := scenarios()["at-port"]
 	l := newLab(t, in)

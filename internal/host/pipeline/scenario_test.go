@@ -120,6 +120,20 @@ func (in Input) here(r int, active bool) Input {
 	return in
 }
 
+// external gives router r, which this host serves, an external leg on network 3 and a floating IP for port 11.
+func (in Input) external(r int) Input {
+	v := in.Routers[routerID(r)].View
+	id := portID(100*r + 3)
+	v.External = &model.ExternalView{LegView: model.LegView{
+		PortID: id, NetworkID: netID(3), MAC: mac(100*r + 3), MTU: 1500, Addrs: []netip.Prefix{netip.MustParsePrefix("203.0.113.120/24")},
+	}}
+	in.Ports[id] = &model.PortView{ID: id, NetworkID: netID(3), MAC: mac(100*r + 3), AdminStateUp: true, DeviceOwner: model.OwnerRouterGateway}
+	in.Local.Ports[id] = uint32(100*r + 3)
+	f := &model.FloatingView{ID: model.FloatingIPID{UUID: uuid(0x50, 11)}, RouterID: v.ID, Addr: addr("203.0.113.130"), Fixed: addr("10.0.1.11"), PortID: portID(11)}
+	in.Served = map[model.FloatingIPID]*model.FloatingView{f.ID: f}
+	return in
+}
+
 // floating has this host serve a floating IP of port p on network n by router r, whose external network is 3. The router's
 // legs here are ports 70 (on n) and 73.
 func (in Input) floating(r, n, p int) Input {
@@ -187,6 +201,14 @@ func scenarios() map[string]Input {
 		return host().network(1, model.TypeGRE, 100).port(1, 11).peer(1, 21, "10.0.1.32").router(1, false, two, 1).here(1, active)
 	}
 
+	gateway := func(active, quiet bool) Input {
+		in := served(active).network(3, model.TypeFlat, 0).external(1)
+		r := in.Routers[routerID(1)]
+		r.Quiet = quiet
+		in.Routers[routerID(1)] = r
+		return in
+	}
+
 	atPort := host().network(1, model.TypeGRE, 100).port(1, 11).port(1, 13).network(2, model.TypeGRE, 200).port(2, 12).peer(2, 22, "10.0.1.32").
 		network(3, model.TypeFlat, 0).router(1, true, []string{"10.0.1.21"}, 1, 2).floating(1, 1, 11)
 
@@ -201,6 +223,8 @@ func scenarios() map[string]Input {
 		"router":         watched,
 		"router-active":  served(true),
 		"router-standby": served(false),
+		"gateway":        gateway(true, false),
+		"gateway-quiet":  gateway(true, true),
 		"distributed":    narrow,
 		"scopes":         scopes,
 		"at-port":        atPort,

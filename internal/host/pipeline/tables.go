@@ -101,9 +101,11 @@ const (
 	prioSpoofed   = 160   // IntClassify: in the name of a service
 	prioService   = 150   // IntClassify, IntServices: to a service of the host and back
 	prioQuestion  = 11    // IntClassify: a standby gateway looks for a neighbour
+	prioFloating  = 11    // IntClassify: what a gateway's kernel has not translated
 	prioARP       = 10    // IntClassify: ARP and ND to IntNeighbours
 	prioPort      = 9     // IntClassify: what else a port sends
 	prioSegment   = 3     // IntClassify: a known network from an uplink
+	prioToRouter  = 3     // PhyClassify: to a router that this host answers for
 	prioUplink    = 2     // IntClassify, PhyClassify: what else comes from an uplink
 	prioForged    = 3     // IntNeighbours: never valid
 	prioOwn       = 2     // IntNeighbours, IntSource: the port's own addresses

@@ -139,7 +139,7 @@ func (h *Host) Doubt() {
 
 // Announce tells the wires of a router's legs of their addresses: of each once while the host answers for
 // the leg, and anew when it does so again.
-func (h *Host) Announce(id model.RouterID, answers func(leg model.PortID) bool) error {
+func (h *Host) Announce(id model.RouterID, answers func(l *Leg) bool) error {
 	i := h.have[id]
 	if i == nil || i.plan == nil {
 		return nil
@@ -148,7 +148,7 @@ func (h *Host) Announce(id model.RouterID, answers func(leg model.PortID) bool) 
 	told := map[address]bool{}
 	for n := range i.plan.Legs {
 		l := &i.plan.Legs[n]
-		if !answers(l.Port) {
+		if !answers(l) {
 			continue
 		}
 		var frames [][]byte
@@ -204,7 +204,8 @@ func (h *Host) open(ctx context.Context, id model.RouterID) (*instance, error) {
 }
 
 // settings are those that Neutron gives a router's namespace, and no duplicate address detection:
-// every host that serves the router has its addresses.
+// every host that serves the router has its addresses. Nor are segments refused that are out of the window: a connection goes on while
+// another host has the router, and comes back with what this one has not seen of it.
 var settings = [...]struct{ key, value string }{
 	{"net/ipv4/ip_forward", "1"},
 	{"net/ipv4/conf/all/rp_filter", "0"},
@@ -216,6 +217,7 @@ var settings = [...]struct{ key, value string }{
 	{"net/ipv6/conf/default/accept_dad", "0"},
 	{"net/ipv6/conf/default/accept_ra", "0"},
 	{"net/ipv6/conf/all/forwarding", "1"},
+	{"net/netfilter/nf_conntrack_tcp_be_liberal", "1"},
 }
 
 // legSettings are those of a leg: who takes over has to find its neighbours at once, not a second after the

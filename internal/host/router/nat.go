@@ -55,7 +55,7 @@ func builtin(name string, targets ...string) table.Chain {
 func rulef(format string, args ...any) table.Rule { return table.Rule(fmt.Sprintf(format, args...)) }
 
 // rulesOf makes the rules of a router: address translation, and what holds address scopes apart. They are
-// those of Neutron's layer 3 agent, but that floating IPs keep source ports (no --random-fully): the host
+// those of Neutron's layer 3 agent, but that source ports are kept where they can be (no --random-fully): the host
 // that takes over then translates a running connection as this one did. elsewhere are the router's floating IPs that
 // other hosts serve, at their ports.
 func rulesOf(r *model.RouterView, floating []*model.FloatingView, elsewhere []netip.Addr) (v4, v6 table.Ruleset, translated []Translation) {
@@ -73,10 +73,11 @@ func ruleset(r *model.RouterView, nat []table.Chain, s *scopes, open []table.Rul
 		qg := hoststate.LegName(r.External.PortID, true)
 		jumps = append(jumps, "-j "+chainMark)
 		marks = append(marks, chain(chainMark, rulef("-i %s -j MARK --set-xmark %s", qg, fromOutside)))
-		// A segment of a connection that this host does not know, which another host may still serve:
-		// an answer of the kernel would reset it.
-		filter = append(filter, builtin("INPUT", chainInput),
-			chain(chainInput, rulef("-i %s -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP", qg)))
+		// A segment of a connection that this host does not know, which another host may still serve: an answer of the kernel
+		// would reset it. A datagram could be of one, too: taken for the beginning of another it would be in its way.
+		filter = append(filter, builtin("INPUT", chainInput), chain(chainInput,
+			rulef("-i %s -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP", qg),
+			rulef("-i %s -p udp -j DROP", qg)))
 	}
 	if s.used() {
 		jumps = append(jumps, "-j "+chainScope)
@@ -157,7 +158,7 @@ func translation(r *model.RouterView, floating []*model.FloatingView, elsewhere 
 	asIs := !shared.IsZero() && slices.ContainsFunc(r.Legs, func(l model.LegView) bool { return l.Scope == shared })
 	if own.IsValid() && (asIs || !r.External.SNAT) {
 		for _, a := range elsewhere { // the answer must come back here: the port's host routes to the legs by itself
-			source = append(source, rulef("-d %s/32 -o %s -j SNAT --to-source %s --random-fully", a, qg, own))
+			source = append(source, rulef("-d %s/32 -o %s -j SNAT --to-source %s", a, qg, own))
 		}
 	}
 	if own.IsValid() && r.External.SNAT {
@@ -165,9 +166,9 @@ func translation(r *model.RouterView, floating []*model.FloatingView, elsewhere 
 			source = append(source, rulef("-o %s -m mark --mark %s -j ACCEPT", qg, s.mark(shared)))
 		}
 		source = append(source,
-			rulef("-o %s -j SNAT --to-source %s --random-fully", qg, own),
+			rulef("-o %s -j SNAT --to-source %s", qg, own),
 			// From one leg to a floating IP of another: the answer must come back here.
-			rulef("-m mark ! --mark %s -m conntrack --ctstate DNAT -j SNAT --to-source %s --random-fully", fromOutside, own))
+			rulef("-m mark ! --mark %s -m conntrack --ctstate DNAT -j SNAT --to-source %s", fromOutside, own))
 		out = append(out, Translation{Outside: own})
 	}
 	nat = append([]table.Chain{

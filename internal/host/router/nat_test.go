@@ -54,7 +54,7 @@ func scopeRules(rules table.Ruleset, name string) (out []string) {
 // What comes by a leg in the external network's address scope leaves as it is; what has no scope, or another, is
 // translated, and so is everything of a network that floating IPs stand for.
 func TestNoSourceNATWithinAnAddressScope(t *testing.T) {
-	const snat = "-o qg-03000000-00 -j SNAT --to-source 203.0.113.10 --random-fully"
+	const snat = "-o qg-03000000-00 -j SNAT --to-source 203.0.113.10"
 	for _, c := range []struct {
 		name   string
 		router *model.RouterView
@@ -91,7 +91,7 @@ func TestNoSourceNATWithinAnAddressScope(t *testing.T) {
 // From a leg to a floating IP that another host serves: what leaves untranslated otherwise is translated, and may cross scopes.
 func TestToFloatingIPsElsewhere(t *testing.T) {
 	const (
-		snat = "-d 203.0.113.20/32 -o qg-03000000-00 -j SNAT --to-source 203.0.113.10 --random-fully"
+		snat = "-d 203.0.113.20/32 -o qg-03000000-00 -j SNAT --to-source 203.0.113.10"
 		open = "-d 203.0.113.20/32 -o qg-03000000-00 -j RETURN"
 	)
 	elsewhere := []*model.FloatingView{{Addr: netip.MustParseAddr("203.0.113.20"), Fixed: netip.MustParseAddr("10.0.1.9"), AtPort: true}}

@@ -32,7 +32,7 @@ type Store interface {
 	Update(ctx context.Context, fn func(tx *store.Tx) error) (uint64, error)
 }
 
-// Config is what a Server is made of; all fields but Rebind, Bookmarks and Registry are required.
+// Config is what a Server is made of; all fields but Rebind, Reported, Settle, Bookmarks and Registry are required.
 type Config struct {
 	Store        Store
 	Authority    *pki.Authority
@@ -44,6 +44,10 @@ type Config struct {
 	// their gateway hosts. It runs in the transaction that writes the host, and in one more as long as it returns
 	// true; before is what the host was, nil when it was not known. nil: nothing is done.
 	Rebind func(tx *store.Tx, before *model.Host, host string) (more bool)
+	// Reported is told of each report of a port, in the transaction that writes it. nil: nobody is.
+	Reported func(tx *store.Tx, port model.PortID)
+	// Settle ends planned moves of routers that are over. It runs in a transaction every second while there are any. nil: nothing is done.
+	Settle func(tx *store.Tx)
 	// Bookmarks is how often hosts that nothing concerns are told how far the store is. 10 s when zero.
 	Bookmarks time.Duration
 	Log       *slog.Logger
@@ -154,6 +158,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	g := run.New(ctx, s.cfg.Log)
 	g.Go("dispatch loop", func(ctx context.Context) error { return newLoop(s).run(ctx) })
 	g.Go("reports", s.takeReports)
+	g.Go("hand-overs", s.settle)
 	g.Go("host listener", func(ctx context.Context) error {
 		go func() {
 			<-ctx.Done()

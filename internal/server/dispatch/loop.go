@@ -310,7 +310,7 @@ func (l *loop) affected(before, after *store.Snapshot, changes []store.Change) m
 				}
 			case *model.Router:
 				noteAll(l.routers[v.ID])
-				for _, h := range v.Hosts {
+				for _, h := range v.Gateways() {
 					note(l.sessions[h])
 				}
 			case *model.FloatingIP:
@@ -352,7 +352,7 @@ func (l *loop) noteFloating(before, after *store.Snapshot, f *model.FloatingIP, 
 func (l *loop) noteGateways(before, after *store.Snapshot, id model.RouterID, note func(*session)) {
 	for _, s := range []*store.Snapshot{before, after} {
 		if r := s.Router(id); r != nil {
-			for _, h := range r.Hosts {
+			for _, h := range r.Gateways() {
 				note(l.sessions[h])
 			}
 		}

@@ -47,7 +47,7 @@ func (s *Server) writeReports(ctx context.Context, batch []hostReports) {
 	_, err := s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		for _, b := range batch {
 			for _, r := range b.reports {
-				applyReport(tx, b.host, r, now)
+				s.applyReport(tx, b.host, r, now)
 			}
 		}
 		return nil
@@ -63,7 +63,7 @@ func (s *Server) writeReports(ctx context.Context, batch []hostReports) {
 
 // applyReport notes what a host says of a port that is bound to it, or is a leg of a router that it serves. A host can say
 // nothing of others' ports, nor go back behind what it said before of a later revision.
-func applyReport(tx *store.Tx, host string, r model.Report, now time.Time) {
+func (s *Server) applyReport(tx *store.Tx, host string, r model.Report, now time.Time) {
 	p := tx.Port(r.PortID)
 	if p == nil || !speaksFor(tx, host, p) {
 		return
@@ -74,8 +74,13 @@ func applyReport(tx *store.Tx, host string, r model.Report, now time.Time) {
 		said = nil // by the host that the port was bound to before
 	}
 	word := model.HostReport{Host: host, Revision: r.Revision, State: r.State, Error: r.Error, At: now}
-	if next := said.With(r.PortID, word); next != old {
-		tx.PutPortReport(next)
+	next := said.With(r.PortID, word)
+	if next == old {
+		return
+	}
+	tx.PutPortReport(next)
+	if s.cfg.Reported != nil {
+		s.cfg.Reported(tx, r.PortID)
 	}
 }
 
@@ -86,5 +91,38 @@ func speaksFor(tx *store.Tx, host string, p *model.Port) bool {
 		return p.Binding.HostID == host
 	}
 	rt := tx.Router(id)
-	return rt != nil && slices.Contains(rt.Hosts, host)
+	return rt != nil && slices.Contains(rt.Gateways(), host)
+}
+
+// settleEvery is how often planned moves of routers are looked at.
+const settleEvery = time.Second
+
+// settle ends planned moves that are over.
+func (s *Server) settle(ctx context.Context) error {
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		if s.cfg.Settle == nil || !moving(s.cfg.Store.Snapshot()) {
+			continue
+		}
+		_, err := s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+			s.cfg.Settle(tx)
+			return nil
+		})
+		if err != nil && ctx.Err() == nil {
+			s.cfg.Log.Warn("moves of routers not ended", "err", err)
+		}
+	}
+}
+
+func moving(s *store.Snapshot) bool {
+	for range s.RoutersHandedOver() {
+		return true
+	}
+	return false
 }

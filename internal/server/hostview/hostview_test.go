@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -214,6 +215,12 @@ func mutateRouting(t *rapid.T, tx *store.Tx) {
 	case 0, 1:
 		r := &model.Router{ID: routerID(pick("router", 2)), AdminStateUp: true, Distributed: pick("distributed", 2) == 0}
 		r.Hosts = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"compute0", "compute1", "compute2"}), 0, 2, rapid.ID).Draw(t, "hosts")
+		if pick("moving", 3) == 0 {
+			r.HandOver = &model.HandOver{From: fmt.Sprintf("compute%d", pick("from", 3))}
+			if pick("ready", 2) == 0 {
+				r.HandOver.Ready = time.Unix(1, 0)
+			}
+		}
 		if pick("external", 2) == 0 {
 			r.External = &model.ExternalGateway{NetworkID: netID(2), PortID: portID(200 + int(r.ID.UUID[15])), EnableSNAT: pick("snat", 2) == 0}
 		}

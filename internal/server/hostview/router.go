@@ -9,7 +9,9 @@ import (
 )
 
 // serves reports whether a host is one of a router's gateways.
-func serves(r *model.Router, host string) bool { return r != nil && slices.Contains(r.Hosts, host) }
+func serves(r *model.Router, host string) bool {
+	return r != nil && slices.Contains(r.Gateways(), host)
+}
 
 // router is a router that the host serves, or that has a leg on a network with a port on the host.
 func (b builder) router(id model.RouterID) *model.RouterView {
@@ -43,7 +45,7 @@ func routerView(s *store.Snapshot, id model.RouterID) *model.RouterView {
 		return nil
 	}
 	v := &model.RouterView{ID: id, Revision: r.Revision, AdminStateUp: r.AdminStateUp, Distributed: r.Distributed, Routes: r.Routes}
-	for _, name := range r.Hosts {
+	for _, name := range r.Gateways() {
 		g := model.GatewayView{Host: name}
 		if h := s.Host(name); h != nil {
 			g.Tunnel = h.TunnelAddr
@@ -175,7 +177,7 @@ func (d *differ) routerChange(c store.Change, id model.RouterID) {
 	d.router(id)
 	b, _ := c.Before.(*model.Router)
 	a, _ := c.After.(*model.Router)
-	if a == nil || b == nil || a.Distributed != b.Distributed || !slices.Equal(a.Hosts, b.Hosts) {
+	if a == nil || b == nil || a.Distributed != b.Distributed || !slices.Equal(a.Gateways(), b.Gateways()) {
 		d.routerPorts(id)
 		d.routerFloating(id)
 	}

@@ -52,7 +52,7 @@ func (r *Rules) DeleteAgent(tx *store.Tx, env Env, who authn.Principal, id model
 	h := old.Clone()
 	h.AdminStateUp, h.RoutersDue = false, true
 	tx.PutHost(h)
-	if !r.placeRouters(tx, env, h.Name, rebound) {
+	if !r.placeRouters(tx, env, h.Name, rebound) && !dropHandOvers(tx, h.Name, rebound) {
 		tx.DeleteHost(h.Name)
 	}
 	return nil

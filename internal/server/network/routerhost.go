@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	"weft/internal/fault"
 	"weft/internal/model"
@@ -79,14 +80,20 @@ func candidates(tx *store.Tx, rt *model.Router, joining []model.NetworkID) []str
 	return all
 }
 
-// setHosts gives a router its hosts, and binds its ports to the preferred one. What hosts say that no longer serve it
-// counts no more.
+// setHosts gives a router its hosts, and binds its ports to the preferred one. When that is another than before, the one before
+// hands the router over. What hosts say that have nothing to do with it any more counts no more.
 func (r *Rules) setHosts(tx *store.Tx, env Env, rt *model.Router, hosts []string) {
 	if len(hosts) == 0 {
 		hosts = nil
 	}
-	gone := slices.DeleteFunc(slices.Clone(rt.Hosts), func(h string) bool { return slices.Contains(hosts, h) })
+	before, at := rt.Gateways(), ""
+	if len(before) > 0 {
+		at = before[0]
+	}
 	rt.Hosts = hosts
+	rt.HandOver = handOver(tx, rt, at)
+	now := rt.Gateways()
+	gone := slices.DeleteFunc(slices.Clone(before), func(h string) bool { return slices.Contains(now, h) })
 	for p := range routerPorts(tx, rt.ID) {
 		for _, h := range gone {
 			withdrawReport(tx, p.ID, h)
@@ -117,6 +124,96 @@ func withdrawReport(tx *store.Tx, id model.PortID, host string) {
 	}
 }
 
+// handOver returns what moves a router from the host that it is at to its preferred one without a loss: nil when it is
+// there, or when there is nothing to go on with.
+func handOver(tx *store.Tx, rt *model.Router, at string) *model.HandOver {
+	h := rt.HandOver
+	if at != "" && at != preferred(rt) {
+		h = &model.HandOver{From: at}
+	} else if h != nil && (h.Ready.IsZero() || slices.Contains(rt.Hosts, h.From)) {
+		return nil
+	}
+	if h == nil || len(rt.Hosts) == 0 || !rt.AdminStateUp || !hasPorts(tx, rt) {
+		return nil
+	}
+	if from := tx.Host(h.From); from == nil || !from.IsGateway() {
+		return nil
+	}
+	return h
+}
+
+// handsOver is how long a host that has handed a router over goes on with what reaches it: hosts and switches
+// learn of the move one after the other.
+const handsOver = 5 * time.Second
+
+// LegReported lets a router's move go on after a host has said what became of one of its ports: when the host that the
+// router goes to has all of them, it takes over. The dispatcher calls it in the transaction that writes the report.
+func (r *Rules) LegReported(tx *store.Tx, env Env, port model.PortID) {
+	p := tx.Port(port)
+	if p == nil {
+		return
+	}
+	id, ok := p.RouterOf()
+	rt := tx.Router(id)
+	if !ok || rt == nil || rt.HandOver == nil || !rt.HandOver.Ready.IsZero() {
+		return
+	}
+	for p := range routerPorts(tx, id) {
+		if p.AdminStateUp && !tx.PortReport(p.ID).Applied(preferred(rt), p.Binding.Since) {
+			return
+		}
+	}
+	rt = rt.Clone()
+	rt.HandOver.Ready = env.Now
+	tx.PutRouter(rt)
+}
+
+// dropHandOvers ends the moves of routers from a host that is gone and has nothing to hand over, at most as many as the limit. It
+// reports whether there are more.
+func dropHandOvers(tx *store.Tx, host string, limit int) (more bool) {
+	for rt := range tx.RoutersHandedOverBy(host) {
+		if limit == 0 {
+			return true
+		}
+		limit--
+		rt = rt.Clone()
+		rt.HandOver = nil
+		tx.PutRouter(rt)
+	}
+	return false
+}
+
+// EndHandOvers ends the moves of routers whose time is up, or that nothing is left of to be moved: as many as one transaction may.
+func (r *Rules) EndHandOvers(tx *store.Tx, env Env) {
+	var over []*model.Router
+	for rt := range tx.RoutersHandedOver() {
+		h := rt.HandOver
+		if h.Ready.IsZero() && !hasPorts(tx, rt) || !h.Ready.IsZero() && env.Now.Sub(h.Ready) >= handsOver {
+			over = append(over, rt)
+		}
+		if len(over) == rebound {
+			break
+		}
+	}
+	for _, rt := range over {
+		if from := rt.HandOver.From; !slices.Contains(rt.Hosts, from) {
+			for p := range routerPorts(tx, rt.ID) {
+				withdrawReport(tx, p.ID, from)
+			}
+		}
+		rt = rt.Clone()
+		rt.HandOver = nil
+		tx.PutRouter(rt)
+	}
+}
+
+func hasPorts(tx *store.Tx, rt *model.Router) bool {
+	for range routerPorts(tx, rt.ID) {
+		return true
+	}
+	return false
+}
+
 // preferred is the host that shall have a router's traffic, empty when none serves it.
 func preferred(rt *model.Router) string {
 	if len(rt.Hosts) == 0 {
@@ -136,7 +233,7 @@ func (r *Rules) placeRouters(tx *store.Tx, env Env, name string, limit int) (mor
 	move := func(old *model.Router, hosts func(rt *model.Router)) {
 		rt := old.Clone()
 		hosts(rt)
-		if !slices.Equal(rt.Hosts, old.Hosts) {
+		if !slices.Equal(rt.Hosts, old.Hosts) || !slices.Equal(rt.Gateways(), old.Gateways()) {
 			env.touch(&rt.Meta)
 			tx.PutRouter(rt)
 			rows++

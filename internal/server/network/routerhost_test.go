@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"weft/internal/fault"
 	"weft/internal/model"
@@ -177,6 +178,69 @@ func TestMovingARouterByHand(t *testing.T) {
 	w.seen("gw3", func(h *model.Host) { h.TunnelAddr = netip.Addr{} })
 	w.wantHosts(rt, "gw2 gw1")
 	wantFault(t, add(admin, "gw3", rt), fault.Conflict, "RouterL3AgentMismatch", "")
+}
+
+// A planned move: the host that had the router goes on until the other has said that it is ready for each of its ports, and stays
+// for a while.
+func TestHandOver(t *testing.T) {
+	w := newWorld(t)
+	w.seen("gw1")
+	w.seen("gw2")
+	single := w.router(admin, redundant(false))
+	first := w.addLeg(admin, single, w.subnet(admin, w.network(admin, NetworkSpec{}), "10.7.0.0/24"))
+	second := w.addLeg(admin, single, w.subnet(admin, w.network(admin, NetworkSpec{}), "10.8.0.0/24"))
+	report := func(p *model.Port, host string, state model.ReportState) {
+		t.Helper()
+		if err := w.do(func(tx *store.Tx) error {
+			tx.PutPortReport(tx.PortReport(p.ID).With(p.ID, model.HostReport{Host: host, Revision: tx.Port(p.ID).SpecRevision, State: state}))
+			w.rules.LegReported(tx, w.env, p.ID)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(what, hosts string) {
+		t.Helper()
+		if got := strings.Join(w.store.Snapshot().Router(single.ID).Gateways(), " "); got != hosts {
+			t.Errorf("%s: the gateways are %q, want %q", what, got, hosts)
+		}
+	}
+	later := func(d time.Duration) {
+		t.Helper()
+		env := w.env
+		env.Now = env.Now.Add(d)
+		if err := w.do(func(tx *store.Tx) error { w.rules.EndHandOvers(tx, env); return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	report(first, "gw1", model.ReportActive)
+	report(second, "gw1", model.ReportActive)
+	w.setAgent("gw1", false)
+	w.wantHosts(single, "gw2")
+	want("moved", "gw1 gw2")
+	report(first, "gw2", model.ReportActive)
+	report(second, "gw2", model.ReportFailed)
+	later(time.Hour)
+	want("not ready", "gw1 gw2")
+	report(second, "gw2", model.ReportActive)
+	want("ready", "gw2 gw1")
+	later(handsOver - 1)
+	want("handing over", "gw2 gw1")
+	later(handsOver)
+	want("over", "gw2")
+
+	w.setAgent("gw1", true)
+	w.setAgent("gw2", false)
+	want("back", "gw2 gw1")
+	w.setAgent("gw2", true)
+	w.setAgent("gw1", false)
+	want("changed one's mind", "gw2")
+	w.setAgent("gw1", true)
+	w.setAgent("gw2", false)
+	if err := w.do(func(tx *store.Tx) error { return w.rules.DeleteAgent(tx, w.env, admin, tx.Host("gw2").AgentID, false) }); err != nil {
+		t.Fatal(err)
+	}
+	want("a host that is gone hands nothing over", "gw1")
 }
 
 // TestAGatewayOfManyRouters: more routers follow a gateway host than one transaction may change, and a server that

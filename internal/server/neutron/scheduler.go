@@ -48,6 +48,9 @@ func mountSchedulers(rules *network.Rules, agents *resource[face, network.AgentS
 			}
 			return listOf(c, path, "get_l3-routers", agents, "routers", func(f *face) {
 				appendEach(c, c.RoutersByHost(f.Name), func(rt *model.Router) {
+					if !slices.Contains(rt.Hosts, f.Name) {
+						return // it only hands it over
+					}
 					c.body = routers.appendObject(c.body, &c.view, c.RouterRow(rt.ID), rt, routers.sightOf(c.who))
 				})
 			})

@@ -12,6 +12,8 @@ type routerTable struct {
 	byProject index[string, model.Router]
 	byName    index[string, model.Router]
 	byHost    index[string, model.Router]
+	handed    index[string, model.Router] // by the host that they come from
+	perHost   index[string, model.Router] // by those of Hosts alone
 	byFirst   index[string, model.Router] // by the first of their hosts
 }
 
@@ -22,7 +24,14 @@ func newRouterTable(e *epoch) routerTable {
 		table:     newTable(e, byUUID[model.RouterID], uuidKind("router", func(r *model.Router) model.RouterID { return r.ID })),
 		byProject: newIndex(e, byText, projectOf(meta)),
 		byName:    newIndex(e, byText, nameOf(meta)),
-		byHost:    newIndex(e, byText, hosts),
+		byHost:    newIndex(e, byText, func(r *model.Router, to []string) []string { return append(to, r.Gateways()...) }),
+		perHost:   newIndex(e, byText, hosts),
+		handed: newIndex(e, byText, func(r *model.Router, to []string) []string {
+			if r.HandOver != nil {
+				to = append(to, r.HandOver.From)
+			}
+			return to
+		}),
 		byFirst: newIndex(e, byText, func(r *model.Router, to []string) []string {
 			return append(to, r.Hosts[:min(len(r.Hosts), 1)]...)
 		}),
@@ -30,7 +39,7 @@ func newRouterTable(e *epoch) routerTable {
 }
 
 func (t *routerTable) indexes() []indexer[model.Router] {
-	return []indexer[model.Router]{&t.rows, &t.byProject, &t.byName, &t.byHost, &t.byFirst}
+	return []indexer[model.Router]{&t.rows, &t.byProject, &t.byName, &t.byHost, &t.perHost, &t.handed, &t.byFirst}
 }
 
 // Router returns a router, nil when there is none of that id.
@@ -50,16 +59,26 @@ func (r Reader) RouterRowsByProject(project string) iter.Seq[*Row[model.Router]]
 	return r.t.routers.byProject.all(project)
 }
 
-// RoutersByHost yields the routers that a gateway host serves, preferred or not.
+// RoutersByHost yields the routers that a gateway host has: it serves them, preferred or not, or hands them over.
 func (r Reader) RoutersByHost(host string) iter.Seq[*model.Router] {
 	return objects(r.t.routers.byHost.all(host))
+}
+
+// RoutersHandedOver yields the routers that a planned move is not over for.
+func (r Reader) RoutersHandedOver() iter.Seq[*model.Router] {
+	return objects(r.t.routers.handed.every())
+}
+
+// RoutersHandedOverBy yields those of them that a host hands over.
+func (r Reader) RoutersHandedOverBy(host string) iter.Seq[*model.Router] {
+	return objects(r.t.routers.handed.all(host))
 }
 
 // RouterCount tells how many routers a project owns.
 func (r Reader) RouterCount(project string) int { return r.t.routers.byProject.count(project) }
 
-// RouterCountByHost tells how many routers a gateway host serves.
-func (r Reader) RouterCountByHost(host string) int { return r.t.routers.byHost.count(host) }
+// RouterCountByHost tells how many routers a gateway host is to serve.
+func (r Reader) RouterCountByHost(host string) int { return r.t.routers.perHost.count(host) }
 
 // RouterCountByPreferredHost tells for how many routers a gateway host is the preferred one.
 func (r Reader) RouterCountByPreferredHost(host string) int { return r.t.routers.byFirst.count(host) }
