@@ -16,7 +16,7 @@ import (
 const (
 	restEvery  = 2 * time.Second
 	restAllocs = 256 << 10 // bytes allocated meanwhile, above which the agent is at work
-	restReturn = 3 << 20   // bytes to give back, below which it is not worth a collection
+	restReturn = 1 << 20   // bytes to give back, below which it is not worth a collection
 )
 
 // rest gives memory back until ctx ends.
