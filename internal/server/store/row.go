@@ -13,7 +13,10 @@ type Row[T any] struct {
 	Obj  *T         // immutable
 	memo atomic.Pointer[memo]
 
-	room []entry // for entries of this row, allocated together; the writer's alone
+	// Room for the row's entries, the writer's alone: what is in a tree already is never given out again. The first
+	// is that of the primary key, which is read most, and with it the row.
+	first entry
+	room  []entry
 }
 
 // reserve makes room for a number of entries.
@@ -21,11 +24,17 @@ func (r *Row[T]) reserve(n int) { r.room = make([]entry, 0, n) }
 
 // entry returns a new entry of the row.
 func (r *Row[T]) entry(key string) *entry {
-	if len(r.room) == cap(r.room) {
-		return &entry{key, r.id, r}
+	e := &r.first
+	switch {
+	case e.row == nil:
+	case len(r.room) < cap(r.room):
+		r.room = r.room[:len(r.room)+1]
+		e = &r.room[len(r.room)-1]
+	default:
+		e = new(entry)
 	}
-	r.room = append(r.room, entry{key, r.id, r})
-	return &r.room[len(r.room)-1]
+	*e = entry{key, r.id, r}
+	return e
 }
 
 type memo struct {

@@ -100,7 +100,7 @@ func drop[K comparable, T any](t typed[K, T], key K) edit {
 func (e *rowEdit[K, T]) apply(before, after *Row[T]) {
 	indexes := e.table.indexes()
 	if after != nil {
-		after.reserve(len(indexes) + 1) // most have one key, a port often has two addresses
+		after.reserve(len(indexes)) // most have one key, a port often has two addresses
 	}
 	for _, x := range indexes {
 		x.replace(before, after)
