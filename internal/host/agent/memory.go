@@ -50,7 +50,8 @@ func (a *Agent) rest(ctx context.Context) error {
 }
 
 // leaveProgram takes the pages of the program's file out of this process. Most of them, it has read only to start: the program
-// is a server and a client as well. What is needed again comes back from the page cache by itself.
+// is a server and a client as well. The page cache keeps them until the kernel has a better use for that memory, which it now may decide
+// without asking this process; what is needed again comes back from there by itself.
 func leaveProgram() error {
 	self, err := os.Readlink("/proc/self/exe")
 	if err != nil {
