@@ -95,6 +95,21 @@ func (m *machine) stepRouter() {
 			return err
 		},
 	}
+	ops["report"] = func(tx *store.Tx) error {
+		for p := range tx.Ports() {
+			if p.IsRouterPort() && p.Binding.HostID == host {
+				tx.PutPortReport(&model.PortReport{PortID: p.ID, Host: host, Revision: p.SpecRevision, State: model.ReportActive})
+				r.LegReported(tx, m.env, p.ID)
+			}
+		}
+		return nil
+	}
+	ops["time passes"] = func(tx *store.Tx) error {
+		env := m.env
+		env.Now = env.Now.Add(handsOver)
+		r.EndHandOvers(tx, env)
+		return nil
+	}
 	if len(ports) > 0 {
 		ops["delete port"] = func(tx *store.Tx) error { return r.DeletePort(tx, m.env, who, port().Value, nil) }
 	}
@@ -188,6 +203,15 @@ func (m *machine) checkRouters() {
 			if host == nil || !host.IsGateway() || !host.AdminStateUp || slices.Contains(rt.Hosts[:i], h) {
 				m.t.Fatalf("router is served by %v", rt.Hosts)
 			}
+		}
+		for i, h := range rt.Gateways() {
+			host := s.Host(h)
+			if host == nil || !host.IsGateway() || slices.Contains(rt.Gateways()[:i], h) {
+				m.t.Fatalf("router is at %v", rt.Gateways())
+			}
+		}
+		if h := rt.HandOver; h != nil && (len(rt.Hosts) == 0 || h.From == rt.Hosts[0]) {
+			m.t.Fatalf("router of %v is handed over by %s", rt.Hosts, h.From)
 		}
 		if !rt.HA && len(rt.Hosts) > 1 {
 			m.t.Fatalf("a router that is not redundant is served by %v", rt.Hosts)
