@@ -98,7 +98,8 @@ func (m *machine) stepRouter() {
 	ops["report"] = func(tx *store.Tx) error {
 		for p := range tx.Ports() {
 			if p.IsRouterPort() && p.Binding.HostID == host {
-				tx.PutPortReport(&model.PortReport{PortID: p.ID, Host: host, Revision: p.SpecRevision, State: model.ReportActive})
+				word := model.HostReport{Host: host, Revision: p.SpecRevision, State: model.ReportActive}
+				tx.PutPortReport(tx.PortReport(p.ID).With(p.ID, word))
 				r.LegReported(tx, m.env, p.ID)
 			}
 		}

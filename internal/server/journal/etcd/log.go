@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -27,7 +28,8 @@ func ofEveryStart(message string) bool {
 		"failed to update storage version":
 		return true
 	}
-	return false
+	// Said by a member that is alone when its clock ticks before it has read its own first entry. It campaigns at the next tick.
+	return strings.HasSuffix(message, " cannot campaign at term 1 since there are still pending configuration changes to apply")
 }
 
 func newLogCore(log *slog.Logger) *logCore {
