@@ -333,7 +333,7 @@ func (a *Agent) applySwitch(ctx context.Context, state *vsw.State, j *hoststate.
 		a.log.Info("switch changed", "operation", op.String())
 	}
 	if unplugged {
-		a.services.fresh = false // the change of the switch brings the next pass, which plugs it in
+		a.services.unplugged(a.sw.State().Root.NextCfg)
 	}
 	return nil
 }

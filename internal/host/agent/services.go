@@ -35,7 +35,8 @@ type localServices struct {
 	// Owned by the loop, as ns is.
 	flows  *pipeline.Output // that told follows from
 	domain string
-	fresh  bool // the device is another than the one that the switch may have
+	fresh  bool  // the device is another than the one that the switch may have
+	gone   int64 // configuration of the switch (Root.NextCfg) that is without its port
 }
 
 // told is what the servers answer from. It does not change but for zones, which are made when they are first asked for.
@@ -90,14 +91,21 @@ func (s *localServices) ensure(ctx context.Context) {
 
 // unplug takes the services' port out of what the switch shall have, when its device was made anew: the
 // switch does not find it again unless the port is made anew, too. It reports whether there is a port to take away.
+//
+// The port stays away until ovs-vswitchd has seen that: of a port that goes and comes between two looks of it at the
+// database, it keeps the device that is no more.
 func (s *localServices) unplug(state *vsw.State, d *vsw.Desired) bool {
-	if !s.fresh || state.Port(standin.Device) == nil {
-		s.fresh = false
-		return false
+	there := state.Port(standin.Device) != nil
+	s.fresh = s.fresh && there
+	if s.fresh || !there && state.Root.CurCfg < s.gone {
+		d.Ports = slices.DeleteFunc(d.Ports, func(p vsw.DesiredPort) bool { return p.Name == standin.Device })
 	}
-	d.Ports = slices.DeleteFunc(d.Ports, func(p vsw.DesiredPort) bool { return p.Name == standin.Device })
-	return true
+	return s.fresh
 }
+
+// unplugged is called when the switch's database has a configuration without the port. When ovs-vswitchd has it as well, the
+// state changes, and the next pass plugs the device in.
+func (s *localServices) unplugged(configuration int64) { s.fresh, s.gone = false, configuration }
 
 // errAnew ends what is served in a namespace that is no more.
 var errAnew = errors.New("the namespace is a new one")
