@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 )
@@ -54,14 +55,28 @@ func quoted(names []string) string {
 	return strings.Join(out, ", ")
 }
 
-// canFilterFrames tries whether the kernel takes such a table. Nothing of it is left.
+// canFilterFrames tries whether the kernel takes such a table, unless it has it already. Nothing of the trial is left.
 func (m *Manager) canFilterFrames(ctx context.Context) error {
+	var there strings.Builder
+	if err := m.readFrames(ctx, &there); err != nil || there.Len() > 0 {
+		return err
+	}
 	probe := strings.ReplaceAll(frameText([]string{"lo"})+dropFrames, frameTable, frameTable+"-probe")
 	_, err := m.ns.run(ctx, probe, "nft", "-f", "-")
 	return err
 }
 
-// parseFrames reads what nft prints of all tables of the bridge family (libnftables-json(5)).
+// readFrames has nft print the table, nothing if there is none. To list all tables of the family, and to find ours among
+// them, would cost a host with many ports forty times as much: nft then reads the rules of iptables, too.
+func (m *Manager) readFrames(ctx context.Context, into io.Writer) error {
+	err := m.ns.runTo(ctx, into, "", "nft", "-j", "list", "table", "bridge", frameTable)
+	if err != nil && strings.Contains(err.Error(), "No such file or directory") {
+		return nil
+	}
+	return err
+}
+
+// parseFrames reads what nft prints of the table (libnftables-json(5)).
 func parseFrames(text string) (frames, error) {
 	f := frames{absent: true}
 	if text == "" {

@@ -215,7 +215,7 @@ func (m *Manager) saveTo(ctx context.Context, to outputs) error {
 	if m.layout.Bridges {
 		read(to.sets, "ipset", "save")
 		if !m.noFrames {
-			read(to.frames, "nft", "-j", "list", "ruleset", "bridge")
+			g.Go(func() error { return m.readFrames(ctx, to.frames) })
 		}
 	}
 	return g.Wait()
