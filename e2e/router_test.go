@@ -152,6 +152,7 @@ func TestRouter(t *testing.T) {
 	t.Run("routes IPv6 as it is", func(t *testing.T) { x.routesIPv6(t, r, own6) })
 	_, floating := x.floating(t, ext, body{"port_id": x.portOf(t, "r-b")})
 	x.outsideReaches(t, floating)
+	t.Run("stays where it is when it is changed", func(t *testing.T) { x.changesMoveNothing(t, r, ext, floating) })
 	t.Run("moves without a loss", func(t *testing.T) { x.moves(t, r, own, floating) })
 	t.Run("survives its gateway", func(t *testing.T) { x.survivesGateways(t, r, own, floating) })
 	t.Run("agents and server restart without a loss", func(t *testing.T) { x.restartsWithoutLoss(t, floating) })
@@ -344,6 +345,39 @@ func (w *world) survivesGateways(t *testing.T, r, own, floating string) {
 			traffic.stop(t, at+" comes back", time.Second)
 		})
 	}
+}
+
+// changesMoveNothing: whatever is changed of a redundant router, the gateway that answers goes on, and no packet is lost.
+func (w *world) changesMoveNothing(t *testing.T, r, ext, floating string) {
+	w.redundant(t)
+	more := w.network(t, "10.83.0.0/24", nil)
+	_, out, err := w.call(t.Context(), "GET", "subnets?network_id="+more, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	subnet := out["subnets"].([]any)[0].(body)["id"].(string)
+	set := func(attrs body) { w.must(t, "PUT", "routers/"+r, "router", attrs) }
+	at, another := w.answering(t, r), ""
+	traffic := w.bothWays(t, "r-a", floating)
+	for _, c := range []struct {
+		what string
+		do   func()
+	}{
+		{"another name", func() { set(body{"name": "renamed", "description": "changed"}) }},
+		{"a route", func() { set(body{"routes": []body{{"destination": "192.0.2.0/24", "nexthop": "10.80.0.250"}}}) }},
+		{"no route", func() { set(body{"routes": []body{}}) }},
+		{"a leg", func() { w.leg(t, "add", r, subnet) }},
+		{"another floating IP", func() { another, _ = w.floating(t, ext, body{"port_id": w.portOf(t, "r-a")}) }},
+		{"and without it", func() { w.must(t, "DELETE", "floatingips/"+another, "", nil) }},
+		{"the leg is gone", func() { w.leg(t, "remove", r, subnet) }},
+	} {
+		c.do()
+		answered(t, 10, traffic...)
+		if now := w.answering(t, r); now != at {
+			t.Fatalf("%s: %s answers, not %s", c.what, now, at)
+		}
+	}
+	traffic.stop(t, "changes", 10*time.Millisecond)
 }
 
 // saysWhoAnswers waits until the API says that of a router's gateways one host alone is active, and that its ports are.

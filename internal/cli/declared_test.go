@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"weft/internal/client"
+	"weft/internal/testkit/golden"
 )
 
 // leaves visits the commands that do something, with the words that call them.
@@ -28,7 +29,7 @@ func leaves(cmd *cobra.Command, words []string, visit func(words []string, cmd *
 func TestEveryCommandIsThere(t *testing.T) {
 	var got []string
 	leaves(root(Options{}), nil, func(words []string, _ *cobra.Command) { got = append(got, strings.Join(words, " ")) })
-	golden(t, "commands.txt", strings.Join(got, "\n")+"\n")
+	golden.Check(t, "testdata/commands.txt", strings.Join(got, "\n")+"\n")
 }
 
 // TestEveryCommandExplainsItself: a command has a line, a text, examples that its own flags
@@ -81,8 +82,8 @@ func find(t *testing.T, path string) *cobra.Command {
 
 func TestHelp(t *testing.T) {
 	s := newShell(t)
-	golden(t, "help-port-set.txt", s.ok(t, "port set --help"))
-	golden(t, "help-network-list.txt", s.ok(t, "network list -h"))
+	golden.Check(t, "testdata/help-port-set.txt", s.ok(t, "port set --help"))
+	golden.Check(t, "testdata/help-network-list.txt", s.ok(t, "network list -h"))
 	if len(s.reads)+len(s.requests) > 0 {
 		t.Error("help asks the server")
 	}

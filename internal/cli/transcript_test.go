@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"weft/internal/testkit/golden"
 )
 
 // TestTranscripts runs the command lines of each testdata/transcript/*.txt, one after the other
@@ -45,7 +47,7 @@ func TestTranscripts(t *testing.T) {
 					b.WriteString("\n")
 				}
 			}
-			golden(t, filepath.Join("transcript", filepath.Base(file)), b.String())
+			golden.Check(t, file, b.String())
 		})
 	}
 }

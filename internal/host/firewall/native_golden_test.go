@@ -1,9 +1,7 @@
 package firewall_test
 
 import (
-	"flag"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,10 +10,9 @@ import (
 	"weft/internal/host/flow"
 	"weft/internal/model"
 	"weft/internal/testkit/filtertest"
+	"weft/internal/testkit/golden"
 	"weft/internal/testkit/ovstest"
 )
-
-var update = flag.Bool("update", false, "write the golden anew")
 
 // sample is a host with a stateful port, which has an address pair, and a stateless
 // one, and rules of each kind.
@@ -63,20 +60,7 @@ func text(flows []flow.Flow) string {
 
 // TestGolden keeps the flows in sight. Run with -update, then read the difference.
 func TestGolden(t *testing.T) {
-	const file = "testdata/native.txt"
-	got := text(sampleFlows())
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("flows differ from %s; got\n%s", file, got)
-	}
+	golden.Check(t, "testdata/native.txt", text(sampleFlows()))
 }
 
 // TestTheSwitchReturnsWhatItWasGiven: a restarted agent writes nothing.

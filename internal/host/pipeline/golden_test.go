@@ -1,17 +1,14 @@
 package pipeline
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"weft/internal/host/flow"
+	"weft/internal/testkit/golden"
 )
-
-var update = flag.Bool("update", false, "write the goldens anew")
 
 func text(flows []flow.Flow) string {
 	var b strings.Builder
@@ -45,20 +42,7 @@ func dump(out Output) string {
 func TestGoldens(t *testing.T) {
 	for name, in := range scenarios() {
 		t.Run(name, func(t *testing.T) {
-			file := filepath.Join("testdata", name+".txt")
-			got := dump(Compute(in))
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("flows differ from %s; got\n%s", file, got)
-			}
+			golden.Check(t, filepath.Join("testdata", name+".txt"), dump(Compute(in)))
 		})
 	}
 }

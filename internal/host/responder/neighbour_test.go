@@ -3,7 +3,6 @@ package responder
 import (
 	"encoding/binary"
 	"errors"
-	"flag"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -16,9 +15,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv6"
 
 	"weft/internal/model"
+	"weft/internal/testkit/golden"
 )
-
-var update = flag.Bool("update", false, "write the goldens anew")
 
 var routerMAC = model.MAC{0xfa, 0x16, 0x3e, 0, 0, 1}
 
@@ -286,22 +284,7 @@ func TestGoldenPackets(t *testing.T) {
 		dhcp(message6Of(dhcpv6.MessageTypeInformationRequest)),
 	}
 	got := tcpdump(t, frames)
-	file := filepath.Join("testdata", "packets6.txt")
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("packets differ from %s; got\n%s", file, got)
-	}
+	golden.Check(t, filepath.Join("testdata", "packets6.txt"), got)
 	for _, bad := range []string{"bad", "malformed", "invalid", "[|", "unknown"} {
 		if strings.Contains(got, bad) {
 			t.Errorf("tcpdump says %q", bad)

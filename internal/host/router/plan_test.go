@@ -1,9 +1,7 @@
 package router
 
 import (
-	"flag"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -13,9 +11,8 @@ import (
 	"weft/internal/host/firewall"
 	"weft/internal/host/iptables/table"
 	"weft/internal/model"
+	"weft/internal/testkit/golden"
 )
-
-var update = flag.Bool("update", false, "write the goldens anew")
 
 func id(kind, n byte) model.UUID { return model.UUID{kind, 6: 0x40, 8: 0x80, 15: n} }
 
@@ -186,19 +183,7 @@ func TestRules_golden(t *testing.T) {
 		{"scopes6.rules", scoped.V6, "ip6"},
 	} {
 		t.Run(c.file, func(t *testing.T) {
-			got, file := c.rules.Text(), filepath.Join("testdata", c.file)
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("rules differ from %s; got\n%s", file, got)
-			}
+			golden.Check(t, filepath.Join("testdata", c.file), c.rules.Text())
 			for _, tool := range []string{c.family + "tables-nft", c.family + "tables-legacy"} {
 				printsAlike(t, tool, c.rules)
 			}

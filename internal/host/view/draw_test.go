@@ -2,10 +2,8 @@ package view
 
 import (
 	"encoding/xml"
-	"flag"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,9 +11,9 @@ import (
 	"unicode/utf8"
 
 	"pgregory.net/rapid"
-)
 
-var update = flag.Bool("update", false, "write the golden files anew")
+	"weft/internal/testkit/golden"
+)
 
 // drawings are the hosts and options that have golden files.
 var drawings = []struct {
@@ -36,34 +34,16 @@ var drawings = []struct {
 	{"routers", func() *Host { return manyRouters(3) }, Options{}},
 }
 
-// golden compares with a file in testdata.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs (go test -update writes it anew):\n%s", path, got)
-	}
-}
-
 func TestTextIsAsItWas(t *testing.T) {
 	for _, d := range drawings {
-		t.Run(d.name, func(t *testing.T) { golden(t, d.name+".txt", Text(d.host(), d.o)) })
+		t.Run(d.name, func(t *testing.T) { golden.Check(t, filepath.Join("testdata", d.name+".txt"), Text(d.host(), d.o)) })
 	}
 }
 
 func TestSVGIsAsItWas(t *testing.T) {
 	for _, d := range drawings {
 		if !d.o.ASCII && !d.o.Color {
-			t.Run(d.name, func(t *testing.T) { golden(t, d.name+".svg", SVG(d.host(), d.o)) })
+			t.Run(d.name, func(t *testing.T) { golden.Check(t, filepath.Join("testdata", d.name+".svg"), SVG(d.host(), d.o)) })
 		}
 	}
 }
