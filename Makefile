@@ -31,7 +31,8 @@ test-machines: ## Real machines in qemu: a kernel of ours, and Debian with cloud
 
 .PHONY: race
 race: deps ## Tests of the packages with goroutines, under the race detector (root)
-	$(GO) test -race -count=1 -timeout $(TIMEOUT) ./internal/run ./internal/server/store ./internal/server/dispatch ./internal/host/agent ./internal/host/ovs/...
+	$(GO) test -race -count=1 -timeout $(TIMEOUT) ./internal/run ./internal/server/store ./internal/server/dispatch ./internal/server/neutron ./internal/server/journal/... \
+		./internal/host/agent ./internal/host/metadata ./internal/host/dns ./internal/host/fair ./internal/host/iptables ./internal/host/ovs/...
 
 .PHONY: bench
 bench: deps ## Measure what we promise, beside what Neutron does; writes docs/figures.md (root)
