@@ -206,8 +206,9 @@ type builder struct {
 	networks []*network // in order of their local VLAN ids
 	byID     map[model.NetworkID]*network
 	legMACs  map[onNetwork]bool
-	used     map[uint32]model.PortID // numbers of br-int, and whose they are
-	peerMACs map[onNetwork]bool      // legMACs included
+	used     map[uint32]model.PortID                  // numbers of br-int, and whose they are
+	served   map[model.RouterID][]*model.FloatingView // in.Served, in order
+	peerMACs map[onNetwork]bool                       // legMACs included
 	behind   map[behind]int
 	// clash: an object goes without something because another has it. When that one goes, the first would get it.
 	clash  bool
@@ -218,6 +219,11 @@ type builder struct {
 
 func newBuilder(in Input) *builder {
 	b := &builder{in: in, legMACs: map[onNetwork]bool{}, used: map[uint32]model.PortID{}, behind: map[behind]int{}, out: Output{Physical: map[string][]flow.Flow{}}}
+	b.served = make(map[model.RouterID][]*model.FloatingView, len(in.Routers))
+	for _, id := range sortedKeys(in.Served, func(x, y model.FloatingIPID) int { return x.Compare(y.UUID) }) {
+		f := in.Served[id]
+		b.served[f.RouterID] = append(b.served[f.RouterID], f)
+	}
 	b.byID = b.checkNetworks()
 	b.checkLegs(b.byID)
 	b.checkPorts(b.byID)

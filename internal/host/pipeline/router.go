@@ -149,13 +149,9 @@ func (b *builder) translate(n *network, p port, as []flow.Action) {
 	if !p.leg.external {
 		return
 	}
-	for _, id := range sortedKeys(b.in.Served, func(x, y model.FloatingIPID) int { return x.Compare(y.UUID) }) {
-		f := b.in.Served[id]
-		if f.RouterID != p.leg.router {
-			continue
-		}
+	for _, f := range b.served[p.leg.router] {
 		m := flow.MatchIPv4().InPort(p.ofport).EthSrc(hw(p.view.MAC)).Prefix(flow.IPv4Src, netip.PrefixFrom(f.Fixed, 32))
-		b.brInt(Cookie(model.KindFloating, id.UUID), IntClassify, prioFloating, m,
+		b.brInt(Cookie(model.KindFloating, f.ID.UUID), IntClassify, prioFloating, m,
 			append(as[:len(as):len(as)], flow.SetAddr(flow.IPv4Src, f.Addr), n.setReg(), flow.GotoTable{Table: IntLocalEgress})...)
 	}
 }
