@@ -41,8 +41,11 @@ func CreateVM(ctx context.Context, l *lab.Lab, cloud Cloud, o VMOptions) (p Port
 	if err != nil {
 		return p, err
 	}
-	if machine != nil {
+	switch {
+	case machine != nil:
 		machine.Accel = o.Accel
+	case o.Accel != "":
+		return p, fault.New(fault.Invalid, "InvalidVM", "only machines have an accelerator: give --qemu or --image as well")
 	}
 	var random [16]byte
 	if _, err := rand.Read(random[:]); err != nil {
@@ -190,7 +193,7 @@ func (c *commands) vm() *cobra.Command {
 	f.StringVar(&o.Firewall, "firewall", "", "what filters the VM's port: hybrid (iptables) or native (flows); none: the host decides")
 	f.BoolVar(&o.Qemu, "qemu", false, "boot a real machine in qemu instead of making a namespace")
 	f.StringVar(&o.Image, "image", "", "boot a real machine in qemu from the image of a disk (qcow2 or raw); what it writes is not kept")
-	f.StringVar(&o.Accel, "accel", "tcg", "how qemu runs the machine: kvm where it works, or tcg, which is slow and works anywhere")
+	f.StringVar(&o.Accel, "accel", "", "how qemu runs the machine: kvm where it works, or tcg (none: tcg), which is slow and works anywhere")
 	f.BoolVar(&o.NoDHCP, "no-dhcp", false, "do not ask for an address")
 	f.StringVar(&told.hostname, "hostname", "", "host name that the metadata service tells the VM, and its name in DNS; none: made of its address")
 	f.StringArrayVar(&told.sshKeys, "ssh-key", nil, "file with public keys for the VM, as in authorized_keys; may be repeated")
