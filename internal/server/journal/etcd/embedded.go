@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -78,7 +79,14 @@ func Start(ctx context.Context, c Embedded) (*Journal, error) {
 		unlock()
 		return nil, fmt.Errorf("starting etcd in %s: %w", c.Dir, err)
 	}
+	ahead, endAhead := context.WithCancel(context.WithoutCancel(ctx))
+	var helpers sync.WaitGroup
+	if logs := filepath.Join(config.Dir, "member", "wal"); prewritable(logs) {
+		helpers.Go(func() { (&prewriter{logs, log}).run(ahead) })
+	}
 	stop := func() {
+		endAhead()
+		helpers.Wait()
 		core.closing.Store(true)
 		server.Close()
 		unlock()
