@@ -4,6 +4,9 @@ GO      ?= go
 BIN     := bin/weft
 TIMEOUT ?= 18m
 
+# One file that needs no library of the machine that it runs on.
+export CGO_ENABLED := 0
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -30,6 +33,7 @@ test-machines: ## Real machines in qemu: a kernel of ours, and Debian with cloud
 	$(GO) test -count=1 -timeout $(TIMEOUT) -tags machines -run 'Machine|Image' ./internal/lab ./e2e
 
 .PHONY: race
+race: export CGO_ENABLED := 1
 race: deps ## Tests of the packages with goroutines, under the race detector (root)
 	$(GO) test -race -count=1 -timeout $(TIMEOUT) ./internal/run ./internal/server/store ./internal/server/dispatch ./internal/server/neutron ./internal/server/journal/... \
 		./internal/host/agent ./internal/host/metadata ./internal/host/dns ./internal/host/fair ./internal/host/iptables ./internal/host/ovs/...

@@ -17,7 +17,9 @@ import (
 // Build builds the weft program in a directory, as a release is.
 func Build(ctx context.Context, dir string) (weft string, err error) {
 	weft = filepath.Join(dir, "weft")
-	text, err := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", weft, "weft/cmd/weft").CombinedOutput()
+	build := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", weft, "weft/cmd/weft")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	text, err := build.CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("building weft: %w\n%s", err, text)
 	}

@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -126,7 +125,6 @@ func runAgent(ctx context.Context, o *agentOptions) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent) // memory on a host is for its guests; an agent is idle most of the time
 	}
-	runtime.MemProfileRate = 0 // samples, a megabyte of them, that nobody can ask an agent for
 	registry := obs.NewRegistry()
 	c.Registry = registry
 	g := run.New(ctx, log)

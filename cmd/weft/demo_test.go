@@ -46,7 +46,7 @@ func TestTheDemosCommandsExist(t *testing.T) {
 		if len(path) == 0 {
 			continue // the function's own "$@"
 		}
-		cmd, _, err := rootCommand().Find(path)
+		cmd, _, err := rootCommand(nil).Find(path)
 		if err != nil || !cmd.Runnable() || cmd.HasSubCommands() { // a group says what it has
 			t.Errorf("weft %s: there is no such command (%v, %s)", call, err, cmd.CommandPath())
 			continue

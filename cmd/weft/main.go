@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,7 @@ import (
 const version = "0.1.0-dev"
 
 func main() {
+	runtime.MemProfileRate = 0 // samples, a megabyte of them, that nobody can ask for
 	// The first process of a lab's host, before anything else runs.
 	if len(os.Args) > 1 && os.Args[1] == "lab-init" {
 		if err := lab.HostInit(os.Args[2:]); err != nil {
@@ -38,7 +40,7 @@ func main() {
 
 // execute runs the command line and returns the exit code.
 func execute(ctx context.Context) int {
-	root := rootCommand()
+	root := rootCommand(os.Args[1:])
 	err := root.ExecuteContext(ctx)
 	return report(err)
 }

@@ -14,7 +14,7 @@ import (
 // line runs a command line in this process and returns its error's text.
 func line(t *testing.T, args ...string) string {
 	t.Helper()
-	root := rootCommand()
+	root := rootCommand(args)
 	root.SetArgs(args)
 	root.SetOut(&bytes.Buffer{})
 	root.SetErr(&bytes.Buffer{})
@@ -84,5 +84,5 @@ func TestEveryCommandTeaches(t *testing.T) {
 			walk(sub)
 		}
 	}
-	walk(rootCommand())
+	walk(rootCommand(nil))
 }

@@ -77,7 +77,8 @@ func (r *Rules) CreatePort(tx *store.Tx, env Env, who authn.Principal, spec Port
 		return nil, err
 	}
 	bind(tx, p, n)
-	putPort(tx, p)
+	p.Settle(nil)
+	tx.PutPort(p)
 	return p, nil
 }
 

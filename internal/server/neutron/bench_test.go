@@ -101,6 +101,6 @@ func BenchmarkCreateOverhead(b *testing.B) {
 			b.Fatal(err)
 		}
 		found, _ := res.find(c, portID)
-		res.encode(&c.view, found.Obj)
+		res.encode(nil, &c.view, found.Obj)
 	}
 }

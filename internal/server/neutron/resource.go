@@ -1,6 +1,7 @@
 package neutron
 
 import (
+	"bytes"
 	"encoding/binary"
 	"iter"
 	"net/http"
@@ -116,12 +117,11 @@ func (r *resource[T, S]) sightOf(who authn.Principal) sight {
 	return s
 }
 
-// encode makes the cached form of an object: what everybody sees, then what
+// encode makes the form of an object that is cached: what everybody sees, then what
 // policy guards, after four bytes that tell where the second part begins.
-// Both forms of the body are in it, contiguously.
-func (r *resource[T, S]) encode(v *view, o *T) []byte {
-	b := make([]byte, 4, 1024)
-	b = append(b, '{')
+// Both forms of the body are in it, contiguously. It takes the room behind b, which is empty, if that is enough.
+func (r *resource[T, S]) encode(b []byte, v *view, o *T) []byte {
+	b = append(b, 0, 0, 0, 0, '{')
 	sep := false
 	part := func(guarded bool) {
 		for i := range r.attributes {
@@ -148,7 +148,7 @@ func (r *resource[T, S]) encode(v *view, o *T) []byte {
 	part(true)
 	b = append(b, '}')
 	binary.LittleEndian.PutUint32(b, uint32(split))
-	return slices.Clip(b)
+	return b
 }
 
 // appendObject appends an object as a principal with this sight sees it. row may be
@@ -157,14 +157,16 @@ func (r *resource[T, S]) appendObject(b []byte, v *view, row *store.Row[T], o *T
 	if !s.all && !s.none {
 		return r.appendFields(b, v, o, s, nil)
 	}
+	room := b[len(b):]
+	kept := func() []byte { return bytes.Clone(r.encode(room, v, o)) } // of its own length: there is one an object
 	var body []byte
 	switch {
 	case row == nil || r.fresh:
-		body = r.encode(v, o)
+		body = r.encode(room, v, o)
 	case r.depends == nil:
-		body = row.Memo(nil, func() []byte { return r.encode(v, o) })
+		body = row.Memo(nil, kept)
 	default:
-		body = row.Memo(r.depends(v, o), func() []byte { return r.encode(v, o) })
+		body = row.Memo(r.depends(v, o), kept)
 	}
 	if s.all {
 		return append(b, body[4:]...)

@@ -51,6 +51,9 @@ func pooledOf(row *Row[model.Subnet]) pooled {
 	return pooled{row.Obj.SubnetPoolID, row.Obj.CIDR}
 }
 
+// entries is none: those of blocks are not the row's.
+func (x *freeBlocks) entries(*model.Subnet) int { return 0 }
+
 func (x *freeBlocks) replace(before, after *Row[model.Subnet]) {
 	old, now := pooledOf(before), pooledOf(after)
 	if old == now {

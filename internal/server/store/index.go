@@ -9,6 +9,8 @@ import (
 type indexer[T any] interface {
 	// replace makes the index follow a change; before or after may be nil.
 	replace(before, after *Row[T])
+	// entries tells how many entries of its row an object needs.
+	entries(obj *T) int
 	// fill loads rows into an empty index.
 	fill(rows []*Row[T])
 }
@@ -65,6 +67,11 @@ func (x *index[K, T]) replace(before, after *Row[T]) {
 	}
 	x.spec.old, x.spec.now = old, now
 	x.mods++
+}
+
+func (x *index[K, T]) entries(obj *T) int {
+	x.spec.typed = x.spec.keys(obj, x.spec.typed[:0])
+	return len(x.spec.typed)
 }
 
 func (x *index[K, T]) fill(rows []*Row[T]) {

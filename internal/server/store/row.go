@@ -19,8 +19,8 @@ type Row[T any] struct {
 	room  []entry
 }
 
-// reserve makes room for a number of entries.
-func (r *Row[T]) reserve(n int) { r.room = make([]entry, 0, n) }
+// reserve makes room for a number of entries, of which the row has the first.
+func (r *Row[T]) reserve(n int) { r.room = make([]entry, 0, max(n-1, 0)) }
 
 // entry returns a new entry of the row.
 func (r *Row[T]) entry(key string) *entry {

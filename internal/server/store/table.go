@@ -100,7 +100,11 @@ func drop[K comparable, T any](t typed[K, T], key K) edit {
 func (e *rowEdit[K, T]) apply(before, after *Row[T]) {
 	indexes := e.table.indexes()
 	if after != nil {
-		after.reserve(len(indexes)) // most have one key, a port often has two addresses
+		n := 0
+		for _, x := range indexes {
+			n += x.entries(after.Obj)
+		}
+		after.reserve(n)
 	}
 	for _, x := range indexes {
 		x.replace(before, after)
