@@ -84,7 +84,8 @@ func (w *world) restart(ctx context.Context) error {
 // then none for two seconds. An agent reports once for the view that it recalls and again for the one that it is sent.
 func (w *world) lastReport(ctx context.Context, began time.Time, before float64) (took time.Duration, err error) {
 	seen := before
-	err = benchlab.Wait(ctx, "the agent is in sync", 5*time.Millisecond, func() (bool, error) {
+	// To ask more often would take a quarter of two cores from those who are measured.
+	err = benchlab.Wait(ctx, "the agent is in sync", 25*time.Millisecond, func() (bool, error) {
 		m, err := w.serverMetrics(ctx)
 		if err != nil {
 			return false, err
@@ -117,7 +118,7 @@ func (w *world) agentMemory(ctx context.Context) error {
 		return err
 	}
 	w.step("memory of the agent with %d ports", len(w.idle)+1)
-	time.Sleep(5 * time.Second)
+	time.Sleep(10 * time.Second) // it gives back what it has left behind when it rests
 	pid, err := w.lab.PID("compute1", lab.Agent)
 	if err != nil {
 		return err

@@ -330,12 +330,30 @@ func TestQuietKernelDoesNotAnswer(t *testing.T) {
 	ok(t, a.EnsureAddr("e0", netip.MustParsePrefix("10.9.1.1/24")))
 	ok(t, b.EnsureAddr("e1", netip.MustParsePrefix("10.9.1.2/24")))
 	in(t, a, "ping", "-c1", "-W2", "10.9.1.2")
-	ok(t, b.Quiet(t.Context(), "e1"))
-	ok(t, b.Quiet(t.Context(), "e1"))
-	cmd := exec.Command("ping", "-c1", "-W1", "10.9.1.2")
-	if err := a.Do(cmd.Run); err == nil {
-		t.Error("a quiet device answered")
+	silent := func(when string) {
+		t.Helper()
+		cmd := exec.Command("ping", "-c1", "-W1", "10.9.1.2")
+		if err := a.Do(cmd.Run); err == nil {
+			t.Errorf("a quiet device answered %s", when)
+		}
 	}
+	ok(t, b.Quiet(t.Context(), "e1"))
+	silent("at first")
+	before := in(t, b, "nft", "-a", "list", "ruleset")
+	ok(t, b.Quiet(t.Context(), "e1"))
+	if after := in(t, b, "nft", "-a", "list", "ruleset"); after != before {
+		t.Errorf("what was quiet already was written again:\n%s\nwas\n%s", after, before)
+	}
+	// A device that comes back by that name.
+	ok(t, b.Delete("e1"))
+	_, err = a.EnsureVeth(Veth{Name: "e0", Peer: "e1", PeerIn: b})
+	ok(t, err)
+	ok(t, a.SetUp("e0"))
+	ok(t, b.SetUp("e1"))
+	ok(t, a.EnsureAddr("e0", netip.MustParsePrefix("10.9.1.1/24")))
+	ok(t, b.EnsureAddr("e1", netip.MustParsePrefix("10.9.1.2/24")))
+	ok(t, b.Quiet(t.Context(), "e1"))
+	silent("when it came back")
 	// Also when the device is gone first.
 	ok(t, b.Delete("e1"))
 	ok(t, b.Unquiet(t.Context(), "e1", "e7"))
