@@ -195,7 +195,9 @@ func TestAHostOfTheLabIsSeenAsItIs(t *testing.T) {
 
 	t.Run("a VM from its card to the other host", func(t *testing.T) {
 		h := look(t, "compute1", "an active port with traffic", func(h *view.Host) bool {
-			return len(h.Ports) == 1 && h.Ports[0].State == view.Active && h.PatchTun.Tx.Packets >= 3
+			return len(h.Ports) == 1 && h.Ports[0].State == view.Active &&
+				h.PatchTun.Tx.Packets >= 3 && h.PatchInt.Rx.Packets >= 3 &&
+				len(h.Tunnels) == 1 && h.Tunnels[0].Tx.Packets >= 3 && h.Tunnels[0].Rx.Packets >= 3
 		})
 		p := h.Ports[0]
 		if p.ID != p1.ID.String() || p.VMName != "v1" || p.MAC != p1.MAC.String() || !slices.Equal(p.Addrs, p1.Addrs) || p.VLAN == 0 || p.VMUUID == "" {

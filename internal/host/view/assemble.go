@@ -60,6 +60,9 @@ func (f *facts) switchDevice(name string, role Role) Device {
 	d.Present, d.Up, d.OFPort, d.MTU, d.Error = true, i.LinkState != "down", i.OFPort, i.MTU, i.Error
 	d.Rx, d.Tx = Count{s("rx_packets"), s("rx_bytes")}, Count{s("tx_packets"), s("tx_bytes")}
 	d.Dropped = s("rx_dropped") + s("tx_dropped")
+	if c, ok := f.counters[name]; ok { // the database's are seconds old
+		d.Rx, d.Tx, d.Dropped = Count{c.RxPackets, c.RxBytes}, Count{c.TxPackets, c.TxBytes}, c.RxDropped+c.TxDropped
+	}
 	return d
 }
 
@@ -278,6 +281,9 @@ func (f *facts) uplinks(h *Host) {
 		}
 		peer := i.Options["peer"]
 		p := Physical{Int: f.switchDevice(name, RolePatch), Phy: f.switchDevice(peer, RolePatch)}
+		if _, ok := f.counters[name]; ok { // the bridge behind is not Weft's to ask: what one end sends, the other receives
+			p.Phy.Rx, p.Phy.Tx = p.Int.Tx, p.Int.Rx
+		}
 		if port := f.state.Port(peer); port != nil {
 			p.Bridge = port.Bridge
 		}

@@ -196,6 +196,33 @@ func direct(f *facts) {
 	f.intFlows[len(f.intFlows)-1].Flow.Match = flow.Match{}.Uint(pipeline.RegPort, 5) // another's
 }
 
+func TestCountersOfTheSwitchThatWereReadAreTakenBeforeItsDatabases(t *testing.T) {
+	f := wired(t)
+	f.counters = map[string]openflow.PortCounters{}
+	f.count("br-tun", []openflow.PortCounters{{Number: 2, RxPackets: 50, RxBytes: 500, TxPackets: 60, TxBytes: 600, RxDropped: 1, TxDropped: 2}, {Number: 77}})
+	h := assemble(f)
+	if d := h.Tunnels[0].Device; d.Rx != (Count{50, 500}) || d.Tx != (Count{60, 600}) || d.Dropped != 3 {
+		t.Errorf("tunnel %+v, want what was read", d)
+	}
+	if d := h.PatchTun; d.Rx != (Count{3, 30}) || d.Tx != (Count{6, 60}) {
+		t.Errorf("patch %+v, want the database's: nothing was read of it", d)
+	}
+	if len(f.counters) != 1 {
+		t.Errorf("counters %v, of a port that the bridge lacks too", f.counters)
+	}
+}
+
+func TestATunnelThatDoesNotForwardSaysWhy(t *testing.T) {
+	for state, want := range map[string]string{"down": "the host is not heard", "init": "the watch comes up"} {
+		f := wired(t)
+		f.state.Interface("gre-0a000115").BFDStatus = map[string]string{"state": state, "forwarding": "false"}
+		h := assemble(f)
+		if w := tunnelOf(&h.Tunnels[0]); w.state != Failed || w.reason != want {
+			t.Errorf("BFD %s: %s, %q, want %q", state, w.state, w.reason, want)
+		}
+	}
+}
+
 func TestAPortThatTheSwitchFiltersShowsItsFlows(t *testing.T) {
 	f := wired(t)
 	direct(f)

@@ -46,6 +46,7 @@ type facts struct {
 	guests   map[string]string // by the MAC and peer of their card, see guestKey
 	intFlows []openflow.FlowStats
 	tunFlows []openflow.FlowStats
+	counters map[string]openflow.PortCounters // by the name of the port
 	filter   *filter
 	sets     []Set
 	routers  map[model.RouterID]*routerFacts
@@ -102,7 +103,7 @@ func (f *facts) readView(s Sources) error {
 	return nil
 }
 
-// readSwitch reads the switch's database, and the flows of br-int and br-tun.
+// readSwitch reads the switch's database, the flows of br-int and br-tun, and what their ports counted.
 func (f *facts) readSwitch(ctx context.Context, s Sources, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var clients sync.WaitGroup
@@ -117,19 +118,44 @@ func (f *facts) readSwitch(ctx context.Context, s Sources, log *slog.Logger) err
 		return fmt.Errorf("no answer from Open vSwitch's database at %s: %w", s.OVSDB, err)
 	}
 	f.state = state
+	f.counters = map[string]openflow.PortCounters{}
 	for bridge, into := range map[string]*[]openflow.FlowStats{hoststate.BrInt: &f.intFlows, hoststate.BrTun: &f.tunFlows} {
 		if state.Bridge(bridge) == nil {
 			continue
 		}
-		if *into, err = dump(ctx, filepath.Join(s.RunDir, bridge+".mgmt"), log); err != nil {
-			f.problem("reading the flows of "+bridge, err)
+		err := ask(ctx, filepath.Join(s.RunDir, bridge+".mgmt"), log, func(ctx context.Context, c *openflow.Client) error {
+			ports, err := c.Counters(ctx)
+			if err != nil {
+				return err
+			}
+			f.count(bridge, ports)
+			*into, err = c.Dump(ctx, openflow.AllTables)
+			return err
+		})
+		if err != nil {
+			f.problem("reading "+bridge, err)
 		}
 	}
 	return nil
 }
 
-// dump reads all flows of a bridge.
-func dump(ctx context.Context, socket string, log *slog.Logger) ([]openflow.FlowStats, error) {
+// count keeps the counters of a bridge's ports under their names.
+func (f *facts) count(bridge string, ports []openflow.PortCounters) {
+	byNumber := make(map[uint32]openflow.PortCounters, len(ports))
+	for _, p := range ports {
+		byNumber[p.Number] = p
+	}
+	for _, name := range f.state.Bridge(bridge).Ports {
+		if i := f.state.Interface(name); i != nil && i.OFPort > 0 {
+			if p, ok := byNumber[uint32(i.OFPort)]; ok {
+				f.counters[name] = p
+			}
+		}
+	}
+}
+
+// ask talks to a bridge until what returns.
+func ask(ctx context.Context, socket string, log *slog.Logger, what func(context.Context, *openflow.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, flowsLimit)
 	var running sync.WaitGroup
 	defer func() { cancel(); running.Wait() }()
@@ -144,9 +170,9 @@ func dump(ctx context.Context, socket string, log *slog.Logger) ([]openflow.Flow
 	select {
 	case <-up:
 	case <-ctx.Done():
-		return nil, fmt.Errorf("no answer at %s: %w", socket, ctx.Err())
+		return fmt.Errorf("no answer at %s: %w", socket, ctx.Err())
 	}
-	return c.Dump(ctx, openflow.AllTables)
+	return what(ctx, c)
 }
 
 // readLinks reads the devices of the host, and which of them lead into guests.

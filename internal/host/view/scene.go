@@ -361,6 +361,8 @@ func tunnelOf(t *Tunnel) tunnelWords {
 		w.reason = t.Error
 	case t.OFPort <= 0:
 		w.reason = "Open vSwitch cannot use it"
+	case t.BFD.State == "init": // it hears the other, which does not say yet that it hears this one
+		w.reason = "the watch comes up"
 	default:
 		w.reason = "the host is not heard"
 	}

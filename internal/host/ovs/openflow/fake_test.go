@@ -100,8 +100,9 @@ func TestWithoutAConnectionEveryRequestFails(t *testing.T) {
 	c := New("/nonexistent", Events{}, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	_, dump := c.Dump(t.Context(), AllTables)
 	_, ports := c.Ports(t.Context())
+	_, counters := c.Counters(t.Context())
 	for _, err := range []error{
-		dump, ports, c.Apply(t.Context(), []flow.Flow{{}}, nil), c.PacketOut(1, nil, nil), c.FlushZone(t.Context(), 1),
+		dump, ports, counters, c.Apply(t.Context(), []flow.Flow{{}}, nil), c.PacketOut(1, nil, nil), c.FlushZone(t.Context(), 1),
 	} {
 		if !errors.Is(err, ErrDisconnected) {
 			t.Errorf("error %v", err)

@@ -17,6 +17,9 @@ func FuzzDecode(f *testing.F) {
 	port := make([]byte, 40)
 	port[5] = 40
 	f.Add(port)
+	counters := make([]byte, 80)
+	counters[1] = 80
+	f.Add(counters)
 	f.Add([]byte{0, pinPacket, 0, 6, 1, 2, 0, 0, 0, pinCookie, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9})
 	f.Add([]byte{0xff, 0xff, 0, 15, 0, 0, 0x23, 0x20})
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -33,6 +36,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		if _, rest, err := decodePort(b); err == nil && len(rest) >= len(b) {
 			t.Fatal("a port without bytes")
+		}
+		if _, rest, err := decodePortCounters(b); err == nil && len(rest) >= len(b) {
+			t.Fatal("counters without bytes")
 		}
 		_ = decodeError(message{body: b}).Error()
 	})

@@ -397,6 +397,29 @@ func TestPortsAndTheirChanges(t *testing.T) {
 	}
 }
 
+func TestCounters_countWhatAPortIsGiven(t *testing.T) {
+	b := start(t)
+	const sent = 3
+	for range sent {
+		if err := b.PacketOut(flow.PortController, []flow.Action{flow.Output{Port: flow.PortLocal}}, frame(2)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	counters, err := b.Counters(timeout(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[uint32]PortCounters{}
+	for _, c := range counters {
+		got[c.Number] = c
+	}
+	// br0's own device is down: what goes to it is dropped, and counted so.
+	l := got[flow.PortLocal]
+	if len(got) != 3 || l.TxPackets+l.TxDropped != sent {
+		t.Errorf("counters %+v, want %d frames to the bridge's own device", counters, sent)
+	}
+}
+
 func TestTheClientComesBackAfterACrashOfTheSwitch(t *testing.T) {
 	b := start(t)
 	if err := b.Apply(timeout(t), []flow.Flow{{Priority: 1}}, nil); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"math"
 	"net"
 	"time"
 
@@ -51,8 +52,9 @@ const (
 
 // Multipart types.
 const (
-	multipartFlow     = 1
-	multipartPortDesc = 13
+	multipartFlow      = 1
+	multipartPortStats = 4
+	multipartPortDesc  = 13
 
 	multipartMore = 1 << 0
 )
@@ -181,6 +183,57 @@ func decodePort(b []byte) (p Port, rest []byte, err error) {
 		Name:   string(name),
 		Down:   be.Uint32(b[32:])&1 != 0,
 		NoLink: be.Uint32(b[36:])&1 != 0,
+	}, b[n:], nil
+}
+
+// PortCounters is what a port of the bridge has counted up to now. What a port cannot count is 0.
+type PortCounters struct {
+	Number                                 uint32
+	RxPackets, TxPackets, RxBytes, TxBytes uint64
+	RxDropped, TxDropped                   uint64
+}
+
+// Counters returns the counters of the bridge's ports (OpenFlow 1.4, section 7.3.5.6). They are as fresh as those of
+// flows; the statistics in the switch's database are seconds old (stats-update-interval in ovs-vswitchd.conf.db(5)).
+func (c *Client) Counters(ctx context.Context) ([]PortCounters, error) {
+	replies, err := c.multipart(ctx, multipartPortStats, append(be.AppendUint32(nil, flow.PortAny), 0, 0, 0, 0))
+	if err != nil {
+		return nil, fmt.Errorf("reading counters of ports: %w", err)
+	}
+	var out []PortCounters
+	for _, b := range replies {
+		for len(b) > 0 {
+			p, rest, err := decodePortCounters(b)
+			if err != nil {
+				return nil, fmt.Errorf("reading counters of ports: %w", err)
+			}
+			out = append(out, p)
+			b = rest
+		}
+	}
+	return out, nil
+}
+
+// decodePortCounters reads an ofp_port_stats of OpenFlow 1.4.
+func decodePortCounters(b []byte) (p PortCounters, rest []byte, err error) {
+	const fixed = 80
+	if len(b) < fixed {
+		return p, nil, errShort
+	}
+	n := int(be.Uint16(b))
+	if n < fixed || n > len(b) {
+		return p, nil, errShort
+	}
+	count := func(at int) uint64 {
+		if v := be.Uint64(b[at:]); v != math.MaxUint64 { // which means that the port does not count it
+			return v
+		}
+		return 0
+	}
+	return PortCounters{
+		Number:    be.Uint32(b[4:]),
+		RxPackets: count(16), TxPackets: count(24), RxBytes: count(32), TxBytes: count(40),
+		RxDropped: count(48), TxDropped: count(56),
 	}, b[n:], nil
 }
 
