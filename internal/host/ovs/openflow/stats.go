@@ -143,21 +143,24 @@ func (b RawFlow) Decode() FlowStats {
 // Ports returns the ports of the bridge, its own device (flow.PortLocal) included.
 func (c *Client) Ports(ctx context.Context) ([]Port, error) {
 	replies, err := c.multipart(ctx, multipartPortDesc, nil)
+	out, err := decodeAll(replies, err, decodePort)
 	if err != nil {
 		return nil, fmt.Errorf("reading ports: %w", err)
 	}
-	var out []Port
+	return out, nil
+}
+
+// decodeAll reads the elements that fill the bodies of a multipart's replies, unless getting them failed with err.
+func decodeAll[T any](replies [][]byte, err error, decode func([]byte) (T, []byte, error)) ([]T, error) {
+	var out []T
 	for _, b := range replies {
-		for len(b) > 0 {
-			p, rest, err := decodePort(b)
-			if err != nil {
-				return nil, fmt.Errorf("reading ports: %w", err)
-			}
-			out = append(out, p)
-			b = rest
+		for len(b) > 0 && err == nil {
+			var one T
+			one, b, err = decode(b)
+			out = append(out, one)
 		}
 	}
-	return out, nil
+	return out, err
 }
 
 // decodePort reads an ofp_port of OpenFlow 1.4.
@@ -197,19 +200,9 @@ type PortCounters struct {
 // flows; the statistics in the switch's database are seconds old (stats-update-interval in ovs-vswitchd.conf.db(5)).
 func (c *Client) Counters(ctx context.Context) ([]PortCounters, error) {
 	replies, err := c.multipart(ctx, multipartPortStats, append(be.AppendUint32(nil, flow.PortAny), 0, 0, 0, 0))
+	out, err := decodeAll(replies, err, decodePortCounters)
 	if err != nil {
 		return nil, fmt.Errorf("reading counters of ports: %w", err)
-	}
-	var out []PortCounters
-	for _, b := range replies {
-		for len(b) > 0 {
-			p, rest, err := decodePortCounters(b)
-			if err != nil {
-				return nil, fmt.Errorf("reading counters of ports: %w", err)
-			}
-			out = append(out, p)
-			b = rest
-		}
 	}
 	return out, nil
 }
