@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -96,14 +97,39 @@ func (p *pinger) tally() (sent, lost int) {
 	return sent, sent - len(answered)
 }
 
-// stop ends it, and returns sent and lost.
+// stop ends it, returns sent and lost, and tells which are lost.
 func (p *pinger) stop(t testing.TB) (sent, lost int) {
 	t.Helper()
 	p.end()
 	if n := len(duplicate.FindAllString(p.out.String(), -1)); n > 0 {
 		t.Errorf("%s: %d pings answered twice", p.name, n)
 	}
-	return p.tally()
+	sent, lost = p.tally()
+	if lost > 0 {
+		t.Logf("%s: answered of %d: %s", p.name, sent, ranges(p.out.String()))
+	}
+	return sent, lost
+}
+
+// ranges are the sequence numbers of a ping's answers in the order in which they came: "1-4 6-9".
+func ranges(text string) string {
+	var out []string
+	first, last := 0, 0
+	add := func() {
+		if last > 0 {
+			out = append(out, fmt.Sprintf("%d-%d", first, last))
+		}
+	}
+	for _, m := range sequence.FindAllStringSubmatch(text, -1) {
+		n, _ := strconv.Atoi(m[1])
+		if n != last+1 || last == 0 {
+			add()
+			first = n
+		}
+		last = n
+	}
+	add()
+	return strings.Join(out, " ")
 }
 
 // pinging runs a ping every 10 ms until stop is called, which waits for at least a hundred answers more and returns sent and lost.

@@ -607,7 +607,7 @@ func TestDistributedRouter_floatingIPIsServedAtItsPort(t *testing.T) {
 	}
 	gateway := x.host(t, "network1", "ip", "netns", "exec", "qrouter-"+r, "ip", "-4", "-o", "addr")
 	for _, a := range addrs {
-		if strings.Contains(gateway, a) {
+		if strings.Contains(gateway, " "+a+"/") {
 			t.Errorf("the gateway has %s:\n%s", a, gateway)
 		}
 	}
